@@ -1,0 +1,3 @@
+"""All tests share the harness of `libs/testing`."""
+
+pytest_plugins = ["datalabs_testing.plugin"]

@@ -1,0 +1,1 @@
+"""Every message that crosses a service border: models, subjects, streams, errors."""

@@ -1,0 +1,1 @@
+"""The small package inside labs: collections, token, start span, Jupyter identity."""

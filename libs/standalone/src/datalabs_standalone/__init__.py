@@ -1,0 +1,1 @@
+"""`datalabs up`: the whole platform on one machine."""

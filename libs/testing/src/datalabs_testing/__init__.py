@@ -1,0 +1,1 @@
+"""Real NATS, PostgreSQL and Envoy for tests; clock, event recorder, chaos proxy."""

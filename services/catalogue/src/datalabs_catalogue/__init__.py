@@ -1,0 +1,1 @@
+"""Datalabs, versions, collections, search."""

@@ -1,0 +1,1 @@
+"""Labs: life cycle, admission, placement."""

@@ -1,0 +1,173 @@
+"""The scheduler port: how the launcher sees a cluster (DESIGN section 6).
+
+Typed specifications go in, typed observations come out. Adapters live in `local/` (this machine) and, later, `nomad/`.
+Every call may be repeated: `submit` of a job that exists adopts it, `stop` of one that is gone does nothing.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from datalabs_contracts.datalabs import ContainerRuntime, ProcessRuntime, Runtime, VmRuntime
+from datalabs_contracts.labs import Capacity, Sample
+from datalabs_contracts.volumes import Mount
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabJob:
+    """One attempt of one lab, ready to run. Memory and disk in MiB, grace in seconds."""
+
+    job_id: str
+    lab_id: str
+    attempt: int
+    owner: str
+    uid: int
+    datalab: str
+    version: str
+    runtime: Runtime
+    process: ProcessRuntime | None = None
+    container: ContainerRuntime | None = None
+    vm: VmRuntime | None = None
+    source: str
+    cores: float
+    memory_mib: int
+    disk_mib: int
+    port: int
+    ready_path: str
+    ready_secret: bool
+    batch: bool
+    activity: str
+    mounts: tuple[Mount, ...]
+    environment: dict[str, str]
+    secret_environment: dict[str, str] = field(default_factory=dict, repr=False)
+    lab_secret: str = field(default="", repr=False)
+    parameters: dict[str, object] = field(default_factory=dict)
+    origin: str
+    stop_seconds: float
+
+
+class JobState(StrEnum):
+    """What the scheduler knows of a job."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A thing the scheduler did for a job, with its own timestamps: it becomes a progress message and a span."""
+
+    name: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    text: str = ""
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnd:
+    """How a job ended, by positive evidence that no process of it remains."""
+
+    ended_at: datetime
+    exit_code: int | None
+    signal: int | None = None
+    out_of_memory: bool = False
+    disk_full: bool = False
+    pids_exceeded: bool = False
+    asked: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is true of a job now. `address` and `port` are where it listens, from this machine."""
+
+    job_id: str
+    lab_id: str
+    attempt: int
+    state: JobState
+    steps: tuple[Step, ...] = ()
+    started_at: datetime | None = None
+    address: str | None = None
+    port: int | None = None
+    node: str | None = None
+    end: JobEnd | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentProgress:
+    """How far a version's environment or image is; `fraction` from 0 to 1."""
+
+    ready: bool
+    failed: bool = False
+    fraction: float
+    text: str
+
+
+class SubmitRefusedError(Exception):
+    """The scheduler will never take this job: why, in plain words."""
+
+
+class SchedulerAwayError(Exception):
+    """The scheduler does not answer: nothing is known, nothing may be concluded."""
+
+
+class Scheduler(Protocol):
+    """A cluster."""
+
+    async def start(self) -> None:
+        """Find what runs already, and begin to watch."""
+
+    async def aclose(self) -> None:
+        """Let go; labs live on."""
+
+    async def runtimes(self) -> list[Runtime]:
+        """Return what this cluster can run now."""
+
+    async def notices(self, runtime: Runtime) -> list[str]:
+        """Return what a person should know before launching in that runtime here, in plain words."""
+
+    async def capacity(self) -> Capacity:
+        """Return the whole and what is taken."""
+
+    async def may_start(self) -> bool:
+        """Return whether the machines can start another lab right now (starts are paced by free CPU)."""
+
+    async def prepare(
+        self, datalab: str, version: str, runtime: Runtime, process: ProcessRuntime | None, source: str
+    ) -> AsyncIterator[EnvironmentProgress]:
+        """Make a version's environment ready, telling of progress; at once when it is."""
+        ...  # an async generator in every adapter
+        yield EnvironmentProgress(ready=True, fraction=1, text="")
+
+    async def submit(self, job: LabJob) -> Observation:
+        """Run the job, once however often this is called."""
+
+    async def stop(self, job_id: str, *, grace: float) -> None:
+        """Ask the job to end, kill it after `grace` seconds; returns at once."""
+
+    async def purge(self, job_id: str) -> None:
+        """Forget an ended job whose end is recorded."""
+
+    async def get(self, job_id: str) -> Observation | None:
+        """Return what is true of one job; None when the scheduler has never seen it or has purged it."""
+
+    async def list(self) -> list[Observation]:
+        """Return all jobs of this platform, for the reconcile."""
+
+    def watch(self) -> AsyncIterator[Observation]:
+        """Yield observations as things change; the consumer resyncs by `list` on every (re)start."""
+        ...
+
+    async def logs(self, job_id: str, *, lines: int) -> tuple[list[str], bool]:
+        """Return the last log lines, and whether older ones exist."""
+
+    async def sample(self, job_id: str) -> Sample | None:
+        """Return what the job uses now."""
+
+    async def active(self, job_id: str) -> bool | None:
+        """Return whether the lab's own signs (CPU, kernels) say it is in use; None when unknown."""

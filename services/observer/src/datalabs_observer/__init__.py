@@ -1,0 +1,1 @@
+"""What operators watch: event history, traces, dead letters, health."""

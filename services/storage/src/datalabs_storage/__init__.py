@@ -1,0 +1,1 @@
+"""Volumes, files, collections on disk."""
