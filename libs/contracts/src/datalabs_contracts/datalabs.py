@@ -205,7 +205,7 @@ class DatalabRef(Contract):
 
 
 class SpecificationQuery(Contract):
-    """What does a launch of this version with these choices need?"""
+    """Ask what a launch of this version with these choices needs."""
 
     datalab: Slug
     version: VersionName | None = None

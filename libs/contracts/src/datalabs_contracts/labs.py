@@ -142,7 +142,7 @@ class LaunchLab(Contract):
 
 
 class Fit(StrEnum):
-    """Would a launch fit?"""
+    """Whether a launch would fit."""
 
     NOW = "now"
     QUEUE = "queue"

@@ -61,7 +61,7 @@ class SignedIn(Contract):
 
 
 class ResolveSession(Contract):
-    """Whose session is it? Asked with the SHA-256 of the cookie's secret in hexadecimal."""
+    """Ask whose session it is, with the SHA-256 of the cookie's secret in hexadecimal."""
 
     secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 

@@ -28,7 +28,7 @@ class Release(Contract):
 
 
 class LimitsQuery(Contract):
-    """What may this person have, and what has it?"""
+    """Ask what this person may have and has."""
 
     owner: Username
     unlimited: bool = False

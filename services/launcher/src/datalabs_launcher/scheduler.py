@@ -137,12 +137,11 @@ class Scheduler(Protocol):
     async def may_start(self) -> bool:
         """Return whether the machines can start another lab right now (starts are paced by free CPU)."""
 
-    async def prepare(
+    def prepare(
         self, datalab: str, version: str, runtime: Runtime, process: ProcessRuntime | None, source: str
     ) -> AsyncIterator[EnvironmentProgress]:
         """Make a version's environment ready, telling of progress; at once when it is."""
-        ...  # an async generator in every adapter
-        yield EnvironmentProgress(ready=True, fraction=1, text="")
+        ...
 
     async def submit(self, job: LabJob) -> Observation:
         """Run the job, once however often this is called."""
@@ -156,11 +155,11 @@ class Scheduler(Protocol):
     async def get(self, job_id: str) -> Observation | None:
         """Return what is true of one job; None when the scheduler has never seen it or has purged it."""
 
-    async def list(self) -> list[Observation]:
+    async def jobs(self) -> list[Observation]:
         """Return all jobs of this platform, for the reconcile."""
 
     def watch(self) -> AsyncIterator[Observation]:
-        """Yield observations as things change; the consumer resyncs by `list` on every (re)start."""
+        """Yield observations as things change; the consumer resyncs by `jobs` on every (re)start."""
         ...
 
     async def logs(self, job_id: str, *, lines: int) -> tuple[list[str], bool]:
