@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
 
 
 class Contract(BaseModel):
@@ -24,6 +24,14 @@ def _in_utc(value: datetime) -> datetime:
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """A moment: aware, in UTC."""
+
+
+def _revealed(value: SecretStr) -> str:
+    return value.get_secret_value()
+
+
+WireSecret = Annotated[SecretStr, PlainSerializer(_revealed, return_type=str, when_used="json")]
+"""A secret that one service sends to another: masked in logs and `repr`, itself in JSON."""
 
 ItemT = TypeVar("ItemT")
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field, SecretStr
 
-from datalabs_contracts.base import Body, Contract, Instant
+from datalabs_contracts.base import Body, Contract, Instant, WireSecret
 from datalabs_contracts.ids import Username
 
 
@@ -40,7 +40,7 @@ class SignInAttempt(Contract):
     """A sign-in as the gateway passes it on; the address is for the rate limit."""
 
     username: str
-    password: SecretStr
+    password: WireSecret
     address: str
 
 
@@ -96,7 +96,7 @@ class CreatePerson(Contract):
     """An operator makes an account."""
 
     username: Username
-    password: SecretStr | None = None
+    password: WireSecret | None = None
     display_name: str = ""
     roles: list[Role]
 
