@@ -1,0 +1,5 @@
+"""The edge: Envoy's whole configuration, static, from typed settings (DESIGN section 7)."""
+
+from datalabs_standalone.edge.configuration import EdgeSettings, build_config, write_config
+
+__all__ = ["EdgeSettings", "build_config", "write_config"]

@@ -1,0 +1,3 @@
+from datalabs_testing.edge import edge
+
+__all__ = ["edge"]
