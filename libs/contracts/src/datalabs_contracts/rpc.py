@@ -177,9 +177,13 @@ PREFLIGHT = _operation(
 )
 GET_LAB = _operation("launcher.get_lab", LabRef, Lab, "gateway", "One lab.")
 LIST_LABS = _operation(
-    "launcher.list_labs", LabsQuery, Page[Lab], "gateway accounting observer", "Labs, newest first."
+    "launcher.list_labs",
+    LabsQuery,
+    Page[Lab],
+    "gateway accounting observer standalone",
+    "Labs, newest first.",
 )
-STOP_LAB = _operation("launcher.stop_lab", StopLab, Lab, "gateway", "End a lab.")
+STOP_LAB = _operation("launcher.stop_lab", StopLab, Lab, "gateway standalone", "End a lab.")
 RESTART_LAB = _operation(
     "launcher.restart_lab", RestartLab, Lab, "gateway", "A new attempt of an ended lab.", False
 )
@@ -224,3 +228,6 @@ OPERATIONS: tuple[Operation[Contract, Contract], ...] = tuple(
 """Every operation, for permissions, documents and tests."""
 
 SERVICES: tuple[str, ...] = ("auth", "catalogue", "storage", "launcher", "accounting", "gateway", "observer")
+
+STANDALONE = "standalone"
+"""The name under which the one-machine supervisor calls operations: it stops labs before it stops the platform."""
