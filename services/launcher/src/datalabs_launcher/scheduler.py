@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from datalabs_contracts.datalabs import ContainerRuntime, ProcessRuntime, Runtime, VmRuntime
-from datalabs_contracts.labs import Capacity, Sample
+from datalabs_contracts.labs import Capacity, Reason, Sample
 from datalabs_contracts.volumes import Mount
 
 
@@ -109,7 +109,11 @@ class EnvironmentProgress:
 
 
 class SubmitRefusedError(Exception):
-    """The scheduler will never take this job: why, in plain words."""
+    """The scheduler will never take this job: why, in plain words, and the reason its lab ends with."""
+
+    def __init__(self, text: str, *, reason: Reason = Reason.LAUNCHER_ERROR) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class SchedulerAwayError(Exception):
@@ -132,7 +136,11 @@ class Scheduler(Protocol):
         """Return what a person should know before launching in that runtime here, in plain words."""
 
     async def capacity(self) -> Capacity:
-        """Return the whole and what is taken."""
+        """Return the whole and what is taken.
+
+        `cores` is what may be promised (an adapter that overcommits has multiplied already), `memory_mib` what is there.
+        The launcher counts what it has promised itself; `*_taken` is what the adapter sees running.
+        """
 
     async def may_start(self) -> bool:
         """Return whether the machines can start another lab right now (starts are paced by free CPU)."""
@@ -161,6 +169,12 @@ class Scheduler(Protocol):
     def watch(self) -> AsyncIterator[Observation]:
         """Yield observations as things change; the consumer resyncs by `jobs` on every (re)start."""
         ...
+
+    async def owns_listener(self, job_id: str) -> bool | None:
+        """Return whether the lab's own processes hold the socket at its address; None when that cannot be told.
+
+        An address in a network namespace of the lab's own is its by construction: True.
+        """
 
     async def logs(self, job_id: str, *, lines: int) -> tuple[list[str], bool]:
         """Return the last log lines, and whether older ones exist."""
