@@ -1,0 +1,86 @@
+# Open Datalabs: the one door. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+BIN := .venv/bin
+PACKAGES := $(sort $(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
+SETUP := .venv/.setup
+DASHBOARD := dashboard/dist/index.html
+DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print 2>/dev/null)
+PYTEST := $(BIN)/pytest
+JUNIT = --junitxml=build/junit-$@.xml
+
+help: ## list the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+setup: $(SETUP) ## install everything the platform and its tests need, from the package registries
+
+$(SETUP): requirements.lock $(PACKAGES) tools/setup.sh
+	@tools/setup.sh
+	@touch $@
+
+dashboard: $(DASHBOARD) ## build the web dashboard (Node from its PyPI wheel when the machine has none)
+
+$(DASHBOARD): $(SETUP) $(DASHBOARD_SOURCES)
+	@tools/dashboard.sh
+
+up: $(SETUP) $(DASHBOARD) ## run the platform on this machine; UP="--detach --state DIR --port N"
+	@$(BIN)/datalabs up $(UP)
+
+down: $(SETUP) ## stop the platform and its labs; DOWN="--keep-labs --state DIR"
+	@$(BIN)/datalabs down $(DOWN)
+
+test: $(SETUP) $(DASHBOARD) ## all tests that need no browser, no container engine and no cluster
+	@mkdir -p build
+	@tools/node.sh npm --prefix dashboard test --silent
+	@$(PYTEST) -m "not browser and not chaos" $(JUNIT) $(TEST)
+
+test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (installs Debian's chromium when absent)
+	@mkdir -p build
+	@tools/chromium.sh
+	@$(PYTEST) -m browser tests $(JUNIT) $(TEST)
+
+test-chaos: $(SETUP) $(DASHBOARD) ## kill every part of the platform once during a launch
+	@mkdir -p build
+	@$(PYTEST) -m chaos tests $(JUNIT) $(TEST)
+
+check: $(SETUP) $(DASHBOARD) ## formatting, lint, types, import rules, and that generated files are up to date
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy libs/*/src services/*/src
+	@$(BIN)/mypy examples tests
+	@$(BIN)/lint-imports
+	@tools/node.sh npm --prefix dashboard run check --silent
+	@tools/contracts.sh --check
+
+contracts: $(SETUP) ## regenerate AsyncAPI, OpenAPI, the list of codes and the dashboard's types
+	@tools/contracts.sh
+
+format: $(SETUP) ## format Python and TypeScript
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet . || true
+	@tools/node.sh npm --prefix dashboard run format --silent
+
+lock: ## choose the newest allowed versions and write requirements.lock (hashes, no addresses)
+	@tools/lock.sh
+
+bench: $(SETUP) $(DASHBOARD) ## launch, API and edge figures beside their floors, as a table and as JSON under build/
+	@mkdir -p build
+	@$(BIN)/python -m tests.bench.launch
+	@$(BIN)/python -m tests.bench.api
+
+bench-idle: $(SETUP) $(DASHBOARD) ## memory (PSS) and CPU of every part of an idle platform
+	@mkdir -p build
+	@$(BIN)/python -m tests.bench.idle
+
+screenshots: $(SETUP) $(DASHBOARD) ## pictures of every page of the running product, light and dark, under build/screenshots
+	@tools/chromium.sh
+	@$(BIN)/python -m tests.browser.screenshots
+
+clean: ## remove what was built (never a state folder)
+	@rm -rf build .venv dashboard/node_modules dashboard/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup dashboard up down test test-browser test-chaos check contracts format lock bench bench-idle screenshots clean

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Make .venv exactly what requirements.lock says, with this workspace's own packages on top.
+set -eu
+cd "$(dirname "$0")/.."
+uv=$(tools/uv.sh)
+python=$(command -v python3)
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "Python 3.11 or newer is needed; this is $("$python" --version)" >&2; exit 1; }
+[ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
+"$uv" pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
+own=()
+for project in libs/*/pyproject.toml services/*/pyproject.toml; do
+  own+=(-e "$(dirname "$project")")
+done
+"$uv" pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python "${own[@]}"
