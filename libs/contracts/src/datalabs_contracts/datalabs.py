@@ -204,6 +204,14 @@ class DatalabRef(Contract):
     slug: Slug
 
 
+class DatalabIcon(Contract):
+    """A datalab's icon: SVG without scripts, at most 64 KiB; `digest` is its SHA-256, fit for an ETag."""
+
+    slug: Slug
+    svg: str
+    digest: str
+
+
 class SpecificationQuery(Contract):
     """Ask what a launch of this version with these choices needs."""
 

@@ -1,6 +1,6 @@
 """`datalab-meta.yml`: ESA Datalabs' own fields, and ours under `x-datalabs`; and a collection's description file."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -116,7 +116,12 @@ class CollectionSource(_Ours):
     """Where one file of a collection comes from: a path inside an installed Python distribution, or in a folder."""
 
     package: str | None = Field(default=None, description="A distribution as pip names it, with its version.")
-    member: str = Field(description="The file's path inside the package's site folder, or inside `folder`.")
+    archive: Literal["wheel", "sdist"] = Field(
+        default="wheel", description="Which archive of the package has the file; an sdist is never built."
+    )
+    member: str = Field(
+        description="The file's path inside the wheel, inside the sdist's top folder, or inside `folder`."
+    )
     folder: str | None = Field(
         default=None, description="A folder beside the description file, or an absolute one."
     )

@@ -42,6 +42,7 @@ class ProblemCode(StrEnum):
     WEAK_PASSWORD = "weak_password"  # noqa: S105 - a code, not a password
     RATE_LIMITED = "rate_limited"
     DISK_FULL = "disk_full"
+    VOLUME_UNAVAILABLE = "volume_unavailable"
     CONFLICT = "conflict"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     CANCELLED = "cancelled"
@@ -78,6 +79,7 @@ CATALOGUE: dict[ProblemCode, tuple[int, str]] = {
     ProblemCode.WEAK_PASSWORD: (422, "The password is too short"),
     ProblemCode.RATE_LIMITED: (429, "Too many requests; try again shortly"),
     ProblemCode.DISK_FULL: (507, "The platform's disk is almost full"),
+    ProblemCode.VOLUME_UNAVAILABLE: (503, "A volume or collection of this lab cannot be mounted now"),
     ProblemCode.CONFLICT: (409, "The thing changed meanwhile"),
     ProblemCode.DEADLINE_EXCEEDED: (504, "The answer did not come in time"),
     ProblemCode.CANCELLED: (499, "The caller went away"),

@@ -9,6 +9,7 @@ from datalabs_contracts.datalabs import (
     CollectionRef,
     Datalab,
     DatalabDetail,
+    DatalabIcon,
     DatalabPage,
     DatalabQuery,
     DatalabRef,
@@ -135,6 +136,7 @@ SEARCH_DATALABS = _operation(
 GET_DATALAB = _operation(
     "catalogue.get_datalab", DatalabRef, DatalabDetail, "gateway", "One datalab with its versions."
 )
+GET_ICON = _operation("catalogue.get_icon", DatalabRef, DatalabIcon, "gateway", "A datalab's icon.")
 LIST_DATALABS = _operation(
     "catalogue.list_datalabs", PageQuery, Page[Datalab], "gateway", "All entries, for projections."
 )
