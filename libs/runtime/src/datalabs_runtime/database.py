@@ -1,0 +1,132 @@
+"""One service's PostgreSQL database: short transactions, connections that survive a restart of the server."""
+
+import asyncio
+import contextlib
+import select
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import structlog
+from sqlalchemy import URL, event, exc, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from datalabs_runtime.clock import Clock, SystemClock
+
+CONNECT_TIMEOUT = 5
+"""Seconds to wait for a connection."""
+RELISTEN_PAUSE = 0.5
+"""Seconds between attempts to listen again after the connection broke."""
+KEEPALIVE = 60.0
+"""Seconds without a notification after which the listening connection is checked."""
+
+
+class Database:
+    """The database of one service; a part that opens its pool at start."""
+
+    name = "database"
+
+    def __init__(self, url: URL, clock: Clock | None = None, pool_size: int = 5) -> None:
+        self.url = url
+        self.clock = clock or SystemClock()
+        self._pool_size = pool_size
+        self._engine: AsyncEngine | None = None
+        self._reading: AsyncEngine | None = None
+        self._log = structlog.get_logger(__name__)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine of the running event loop."""
+        if self._engine is None:
+            raise RuntimeError("the database is not started")
+        return self._engine
+
+    async def start(self) -> None:
+        """Open the pool and make one connection, so that a wrong address is seen at once."""
+        self._engine = create_async_engine(
+            self.url,
+            pool_size=self._pool_size,
+            max_overflow=0,
+            pool_timeout=CONNECT_TIMEOUT,
+            pool_use_lifo=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT},
+        )
+        event.listen(self._engine.sync_engine, "checkout", _refuse_dead)
+        # A single statement needs no transaction around it: no BEGIN and ROLLBACK for reads.
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        engine, self._engine, self._reading = self._engine, None, None
+        if engine is not None:
+            await engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Give a session whose work is committed at the end, or rolled back on any error."""
+        async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """Give a session for reads only; each statement sees what was committed when it began."""
+        if self._reading is None:
+            raise RuntimeError("the database is not started")
+        async with AsyncSession(self._reading, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    async def check(self) -> str | None:
+        """For readiness: None when the database answers."""
+        try:
+            async with self.reading() as session:
+                await session.execute(text("SELECT 1"))
+        except (exc.SQLAlchemyError, OSError, RuntimeError) as error:
+            return f"database: {type(error).__name__}"
+        return None
+
+    async def listen(self, channel: str) -> AsyncIterator[str]:
+        """Give the payload of each notification of a channel, for ever.
+
+        After each (re)connection an empty payload comes first: what was missed meanwhile has to be looked up.
+        """
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    **self._conninfo(), autocommit=True
+                ) as connection:
+                    await connection.execute(f'LISTEN "{channel}"'.encode())
+                    yield ""
+                    while True:
+                        async for notification in connection.notifies(timeout=KEEPALIVE):
+                            yield notification.payload
+                        await connection.execute(b"SELECT 1")
+            except (psycopg.Error, OSError) as error:
+                self._log.info("database.listen_again", channel=channel, reason=type(error).__name__)
+                await asyncio.sleep(RELISTEN_PAUSE)
+
+    def _conninfo(self) -> dict[str, Any]:
+        query = {key: value for key, value in self.url.query.items() if isinstance(value, str)}
+        given = {
+            "host": self.url.host,
+            "port": self.url.port,
+            "user": self.url.username,
+            "password": self.url.password,
+            "dbname": self.url.database,
+            "connect_timeout": CONNECT_TIMEOUT,
+            **query,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
+    """Replace pooled connections whose server went away.
+
+    An idle connection has nothing to read, except the end of the stream: a look at the socket costs
+    microseconds where SQLAlchemy's pre-ping costs a round trip for each transaction.
+    """
+    poll = select.poll()
+    poll.register(connection.driver_connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise exc.InvalidatePoolError("the server closed the connection")
