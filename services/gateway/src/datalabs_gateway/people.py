@@ -1,0 +1,5 @@
+"""Stub."""
+
+
+class People:
+    """Stub."""
