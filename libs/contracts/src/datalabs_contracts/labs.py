@@ -246,6 +246,9 @@ class TimelinePhase(Contract):
     ended_at: Instant | None = None
     seconds: float
     text: str = ""
+    steps: list["TimelinePhase"] = Field(
+        default_factory=list, description="What the scheduler did in this phase, by its own clock."
+    )
 
 
 class Timeline(Contract):
