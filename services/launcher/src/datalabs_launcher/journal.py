@@ -1,0 +1,148 @@
+"""One transition, one transaction: the lab at its next revision, its timeline, its event, and who is woken."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from datalabs_contracts.events import (
+    LAB_FAILED,
+    LAB_PREPARING,
+    LAB_PROGRESSED,
+    LAB_QUEUED,
+    LAB_READY,
+    LAB_STARTING,
+    LAB_STOPPED,
+    LAB_STOPPING,
+    LAB_UNREACHABLE,
+    EventType,
+)
+from datalabs_contracts.labs import LabFact, LabState
+from datalabs_launcher.models import PHASE_TEXTS, LabRecord, Moment
+from datalabs_launcher.store import attempts, labs
+from datalabs_launcher.tracing import in_trace_of
+from datalabs_runtime.database import Database
+from datalabs_runtime.outbox import Outbox
+
+ACTOR = "service:launcher"
+
+STATE_EVENTS: dict[LabState, EventType] = {
+    LabState.QUEUED: LAB_QUEUED,
+    LabState.PREPARING: LAB_PREPARING,
+    LabState.STARTING: LAB_STARTING,
+    LabState.READY: LAB_READY,
+    LabState.UNREACHABLE: LAB_UNREACHABLE,
+    LabState.STOPPING: LAB_STOPPING,
+    LabState.STOPPED: LAB_STOPPED,
+    LabState.FAILED: LAB_FAILED,
+}
+ALLOWED: dict[LabState, frozenset[LabState]] = {
+    LabState.QUEUED: frozenset({LabState.PREPARING, LabState.STOPPING, LabState.FAILED}),
+    LabState.PREPARING: frozenset({LabState.STARTING, LabState.STOPPING, LabState.FAILED}),
+    LabState.STARTING: frozenset({LabState.READY, LabState.STOPPING, LabState.STOPPED, LabState.FAILED}),
+    LabState.READY: frozenset({LabState.UNREACHABLE, LabState.STOPPING, LabState.STOPPED, LabState.FAILED}),
+    LabState.UNREACHABLE: frozenset({LabState.READY, LabState.STOPPING, LabState.STOPPED, LabState.FAILED}),
+    LabState.STOPPING: frozenset({LabState.STOPPED, LabState.FAILED}),
+    LabState.STOPPED: frozenset({LabState.QUEUED}),
+    LabState.FAILED: frozenset({LabState.QUEUED}),
+}
+"""The life of a lab; from an end only a new attempt leads on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What becomes of a lab. `moments` are phases that passed since the last change, oldest first, with their times."""
+
+    at: datetime
+    state: LabState | None = None
+    phase: str | None = None
+    text: str | None = None
+    fraction: float | None = None
+    moments: Sequence[tuple[str, datetime]] = ()
+    values: dict[str, Any] = field(default_factory=dict)
+    attempt_values: dict[str, Any] = field(default_factory=dict)
+    event: EventType | None = None
+    actor: str = ACTOR
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Journal:
+    """Writes transitions."""
+
+    def __init__(self, *, database: Database, outbox: Outbox, instance: str) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._instance = instance
+
+    async def write(self, record: LabRecord, change: Change) -> LabRecord:
+        """Make the change in a transaction of its own.
+
+        Raises `LabMovedError` when the lab is not what the record says any more.
+        """
+        async with self._database.transaction() as session:
+            return await self.write_in(session, record, change)
+
+    async def write_in(self, session: AsyncSession, record: LabRecord, change: Change) -> LabRecord:
+        """Make the change in the caller's transaction.
+
+        Raises `LabMovedError` when the lab is not what the record says any more.
+        """
+        values, moments = self._values(record, change), self._moments(record, change)
+        written = await labs.change(session, record, **values)
+        await attempts.add_moments(session, record.id, written.attempt, moments)
+        if change.attempt_values:
+            await attempts.change(session, record.id, written.attempt, **change.attempt_values)
+        self.tell(session, written, change)
+        await labs.notify(session, record.id, self._instance)
+        return written
+
+    def tell(self, session: AsyncSession, written: LabRecord, change: Change) -> None:
+        """Write the event of a change that has been made in this transaction."""
+        event = change.event or (STATE_EVENTS[written.state] if change.state else LAB_PROGRESSED)
+        fact = LabFact(
+            lab=written.contract(),
+            revision=written.revision,
+            owner=written.owner,
+            actor=change.actor,
+            detail=change.detail,
+        )
+        with in_trace_of(written):
+            self._outbox.add(session, event, written.id, fact, revision=written.revision)
+
+    @staticmethod
+    def _values(record: LabRecord, change: Change) -> dict[str, Any]:
+        values = dict(change.values)
+        if change.state is not None:
+            if change.state not in ALLOWED[record.state]:
+                raise ValueError(f"a lab cannot go from {record.state} to {change.state}")
+            values |= {"state": change.state, "state_since": change.at}
+        phase = change.phase if change.phase is not None else record.phase
+        if phase != record.phase:
+            since = change.moments[-1][1] if change.moments else change.at
+            values |= {"phase": phase, "phase_since": since}
+        if change.text is not None or phase != record.phase:
+            values["progress_text"] = change.text if change.text is not None else PHASE_TEXTS.get(phase, "")
+            values["progress_fraction"] = change.fraction
+        return values
+
+    @staticmethod
+    def _moments(record: LabRecord, change: Change) -> list[Moment]:
+        moments = [
+            Moment(at=at, state=record.state, phase=name, actor=change.actor) for name, at in change.moments
+        ]
+        phase = change.phase if change.phase is not None else record.phase
+        last = change.moments[-1][0] if change.moments else record.phase
+        if change.state is not None or phase != last:
+            moments.append(
+                Moment(
+                    at=change.at,
+                    state=change.state or record.state,
+                    phase=phase,
+                    text=change.text or "",
+                    reason=change.values.get("reason"),
+                    actor=change.actor,
+                )
+            )
+        return moments
