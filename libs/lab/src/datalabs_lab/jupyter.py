@@ -8,7 +8,9 @@ a compiled environment bring the start from 1.6 s to 0.4 s).
 import argparse
 import hmac
 import os
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from datalabs_lab.place import home
@@ -16,6 +18,8 @@ from datalabs_lab.spans import process_started_ns, send_span
 
 SECRET_HEADER = "X-Lab-Secret"  # noqa: S105 - a header's name
 _SECRET_VARIABLE = "DATALABS_LAB_SECRET"  # noqa: S105
+_PATH_VARIABLE = "DATALABS_PATH"
+_PAGES_VARIABLE = "DATALABS_JUPYTER_PAGES"
 
 
 def identity_provider(secret: str, username: str) -> type[Any]:
@@ -41,22 +45,23 @@ def identity_provider(secret: str, username: str) -> type[Any]:
     return LabIdentityProvider
 
 
-def configuration(*, address: str, port: int, secret: str, username: str, open_path: str) -> Any:
-    """Return JupyterLab's whole configuration."""
-    from traitlets.config import Config
-
-    config = Config()
+def configure(config: Any) -> None:
+    """Fill a Jupyter configuration from the lab's environment; the secret leaves that environment, kernels inherit it."""
     server = config.ServerApp
-    server.ip = address
-    server.port = port
     server.port_retries = 0
     server.open_browser = False
     server.allow_remote_access = True
     server.root_dir = str(home())
-    server.default_url = open_path
-    server.identity_provider_class = identity_provider(secret, username)
+    server.identity_provider_class = identity_provider(
+        os.environ.pop(_SECRET_VARIABLE, ""), os.environ.get("DATALABS_USER", "scientist")
+    )
     server.log_level = "WARN"
-    server.jpserver_extensions = {"jupyterlab": True, "notebook_shim": False, "jupyter_lsp": True}
+    # The classic pages cost 0.1 s; only a lab that opens one of them (a terminal) wants them.
+    server.jpserver_extensions = {
+        "notebook_shim": False,
+        "notebook": os.environ.get(_PAGES_VARIABLE) == "classic",
+        "datalabs_lab": True,
+    }
     server.terminado_settings = {"shell_command": ["/bin/bash"]}
     config.IdentityProvider.token = ""
     config.KernelManager.transport = "ipc"
@@ -65,7 +70,14 @@ def configuration(*, address: str, port: int, secret: str, username: str, open_p
     config.LabApp.news_url = None
     config.LabApp.check_for_updates_class = "jupyterlab.handlers.announcements.NeverCheckForUpdate"
     config.FileContentsManager.delete_to_trash = False
-    return config
+
+
+def load_extension(server: Any) -> None:
+    """Tell the launch's trace how long Jupyter's own start took, and give kernels and terminals the whole PATH again."""
+    ended = time.time_ns()
+    server.io_loop.add_callback(os.environ.update, PATH=os.environ.pop(_PATH_VARIABLE, os.environ["PATH"]))
+    # Not before the first pages are served: the sender's imports must not slow the start.
+    server.io_loop.call_later(2.0, send_span, "lab.start", process_started_ns(), ended)
 
 
 def main() -> None:
@@ -73,34 +85,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="JupyterLab as a lab.")
     parser.add_argument("--ip", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--open", default="/lab")
-    options = parser.parse_args()
+    parser.add_argument("--open", default="/lab", help="where / leads")
+    options, more = parser.parse_known_args()
+    # With Node on PATH JupyterLab and its language servers start it twice, for 0.25 s of nothing that a lab needs.
+    os.environ[_PATH_VARIABLE] = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = str(Path(sys.executable).parent)
     from jupyterlab.labapp import LabApp
 
-    # Kernels inherit the environment; the secret is for this process only.
-    secret = os.environ.pop(_SECRET_VARIABLE, "")
-    config = configuration(
-        address=options.ip,
-        port=options.port,
-        secret=secret,
-        username=os.environ.get("DATALABS_USER", "scientist"),
-        open_path=options.open,
+    LabApp.launch_instance(
+        argv=[
+            f"--config={Path(__file__).with_name('jupyter_server_config.py')}",
+            f"--ServerApp.ip={options.ip}",
+            f"--ServerApp.port={options.port}",
+            f"--ServerApp.default_url={options.open}",
+            *more,
+        ]
     )
-
-    class Lab(LabApp):  # type: ignore[misc,unused-ignore]
-        """JupyterLab that tells the launch's trace how long its own start took."""
-
-        name = "jupyterlab"
-
-        def start(self) -> None:
-            from tornado.ioloop import IOLoop
-
-            ended = time.time_ns()
-            # Not before the first pages are served: the sender's imports must not slow the start.
-            IOLoop.current().call_later(2.0, send_span, "lab.start", process_started_ns(), ended)
-            super().start()
-
-    Lab.launch_instance(argv=[], config=config)
 
 
 if __name__ == "__main__":
