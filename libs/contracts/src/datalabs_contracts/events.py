@@ -1,5 +1,6 @@
 """Facts: CloudEvents in NATS binary mode, their types, subjects and data (DESIGN section 3)."""
 
+import re
 from dataclasses import dataclass
 
 from datalabs_contracts.base import Contract
@@ -21,6 +22,7 @@ HEADER_CORRELATION = "correlationid"
 HEADER_CAUSATION = "causationid"
 HEADER_DEDUPLICATION = "Nats-Msg-Id"
 SOURCE_BASE = "/services/"
+_NO_TOKEN = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,11 @@ class EventType:
         return f"org.datalabs.{self.entity}.{self.fact}.v{self.version}"
 
     def subject(self, entity_id: str) -> str:
-        """Return the NATS subject of this fact about one entity."""
-        return f"events.{self.entity}.{entity_id}.{self.fact}"
+        """Return the NATS subject of this fact about one entity.
+
+        The header `ce-subject` has the id as it is; what a subject's token cannot hold becomes `_` here.
+        """
+        return f"events.{self.entity}.{_NO_TOKEN.sub('_', entity_id)}.{self.fact}"
 
 
 def _lab(fact: str, summary: str) -> EventType:
@@ -94,6 +99,9 @@ VOLUME_CREATED = EventType(entity="volume", fact="created", data=VolumeFact, sum
 VOLUME_MEASURED = EventType(
     entity="volume", fact="measured", data=VolumeFact, summary="A volume's use was measured."
 )
+VOLUME_RELEASED = EventType(
+    entity="volume", fact="released", data=VolumeFact, summary="A scratch was removed with its lab."
+)
 USAGE_RECORDED = EventType(
     entity="usage",
     fact="recorded",
@@ -105,9 +113,22 @@ EVENT_TYPES: tuple[EventType, ...] = (
     LAB_QUEUED, LAB_PREPARING, LAB_STARTING, LAB_READY, LAB_UNREACHABLE, LAB_STOPPING, LAB_STOPPED, LAB_FAILED,
     LAB_PROGRESSED, LAB_EXTENDED, LAB_EXPIRING, LAB_DELETED,
     DATALAB_PUBLISHED, DATALAB_CHANGED, DATALAB_WITHDRAWN, ENVIRONMENT_CHANGED, COLLECTION_CHANGED,
-    PERSON_CREATED, PERSON_CHANGED, SESSION_STARTED, SESSION_ENDED, VOLUME_CREATED, VOLUME_MEASURED, USAGE_RECORDED,
+    PERSON_CREATED, PERSON_CHANGED, SESSION_STARTED, SESSION_ENDED, VOLUME_CREATED, VOLUME_MEASURED, VOLUME_RELEASED,
+    USAGE_RECORDED,
 )  # fmt: skip
 """Every fact of the platform, for documents and tests."""
+
+ENTITY_OWNERS: dict[str, str] = {
+    "lab": "launcher",
+    "environment": "launcher",
+    "datalab": "catalogue",
+    "collection": "storage",
+    "volume": "storage",
+    "person": "auth",
+    "session": "auth",
+    "usage": "accounting",
+}
+"""The service that alone publishes the facts of an entity; NATS permissions are made from it."""
 
 BY_TYPE: dict[str, EventType] = {event.type: event for event in EVENT_TYPES}
 
