@@ -1,0 +1,255 @@
+"""Volumes: homes, scratch folders, what is mounted for an attempt, what they hold."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from datalabs_contracts.base import Nothing
+from datalabs_contracts.events import VOLUME_CREATED, VOLUME_MEASURED, VOLUME_RELEASED, EventType
+from datalabs_contracts.ids import new_lab_id
+from datalabs_contracts.volumes import (
+    Mount,
+    PreparedVolumes,
+    PrepareVolumes,
+    ReleaseVolumes,
+    Volume,
+    VolumeFact,
+    VolumeKind,
+    Volumes,
+    VolumesQuery,
+)
+from datalabs_runtime.clock import Clock
+from datalabs_runtime.database import Database
+from datalabs_runtime.inbox import Inbox
+from datalabs_runtime.outbox import Outbox
+from datalabs_storage.collections import Collections
+from datalabs_storage.disk import Disk
+from datalabs_storage.errors import StrangeFolderError, VolumeUnavailableError
+from datalabs_storage.folders import make_own
+from datalabs_storage.measuring import TooLargeError, measure
+from datalabs_storage.models import Layout
+from datalabs_storage.removal import ForeignFileSystemError, remove_tree
+from datalabs_storage.starters import copy_starters
+from datalabs_storage.store import Store
+
+HOME_TARGET = "/media/home"
+SCRATCH_TARGET = "/media/scratch"
+SELF = "service:storage"
+LISTED = 200
+"""Volumes of one person in a list; one has a home and a scratch for each lab that is not deleted."""
+ANSWER_WITHIN = 2.0
+"""Seconds that a list waits for a measuring that it asked for; the figure is stored when it comes later."""
+
+log = structlog.get_logger(__name__)
+
+
+class VolumeKeeper:
+    """Makes, lists, measures and releases volumes; a part that ends its measuring when it is closed."""
+
+    name = "volumes"
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        outbox: Outbox,
+        inbox: Inbox,
+        clock: Clock,
+        layout: Layout,
+        disk: Disk,
+        collections: Collections,
+        measure_every: timedelta,
+        measure_at_most: timedelta,
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._inbox = inbox
+        self._clock = clock
+        self._layout = layout
+        self._disk = disk
+        self._collections = collections
+        self._measure_every = measure_every
+        self._measure_at_most = measure_at_most
+        self._measuring: dict[str, asyncio.Task[None]] = {}
+        self._one_at_a_time = asyncio.Semaphore(1)
+        self.something_released = asyncio.Event()
+        """Set when `sweep` has work; removing a million files takes longer than a reply may."""
+
+    async def prepare(self, request: PrepareVolumes) -> PreparedVolumes:
+        """Make all volumes of an attempt ready and return its mounts; repeating it changes nothing.
+
+        Raises `VolumeUnavailableError`, `UnknownCollectionError`, `DiskFullError`.
+        """
+        unknown = sorted(set(request.volumes) - {VolumeKind.HOME, VolumeKind.SCRATCH})
+        if unknown:
+            raise VolumeUnavailableError(f"There is no volume {', '.join(unknown)} for you.")
+        self._layout.volumes.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._disk.check()
+        mounts: list[Mount] = []
+        if VolumeKind.HOME in request.volumes:
+            mounts.append(await self._home(request))
+        if VolumeKind.SCRATCH in request.volumes:
+            mounts.append(await self._scratch(request))
+        mounts += [await self._collections.mount(name) for name in dict.fromkeys(request.collections)]
+        return PreparedVolumes(mounts=mounts)
+
+    async def release(self, request: ReleaseVolumes, *, event_id: str = "", consumer: str = "") -> Nothing:
+        """Take a deleted lab's scratch away; repeating it changes nothing. An event's effect happens once."""
+        async with self._database.transaction() as session:
+            if event_id and not await self._inbox.first_time(session, event_id, consumer):
+                return Nothing()
+            volume = await Store(session).release_scratch(request.lab_id, at=self._clock.now())
+            if volume is not None:
+                self._tell(session, VOLUME_RELEASED, volume)
+        self.something_released.set()
+        return Nothing()
+
+    async def sweep(self) -> None:
+        """Remove the folders of released scratches, also what a crash left of that."""
+        scratches, retired = self._layout.scratches, self._layout.retired
+        names = await asyncio.to_thread(_names, scratches)
+        async with self._database.reading() as session:
+            released = await Store(session).released(names)
+        for name in released:
+            # Out of sight at once; removing a million files may take its time.
+            await asyncio.to_thread(_move, scratches / name, retired)
+        for name in await asyncio.to_thread(_names, retired):
+            try:
+                await asyncio.to_thread(remove_tree, retired / name)
+            except (OSError, ForeignFileSystemError) as error:
+                log.warning("volumes.not_removed", folder=str(retired / name), reason=str(error))
+
+    async def list(self, query: VolumesQuery) -> Volumes:
+        """Return somebody's volumes; if asked to measure, waits a little for new figures."""
+        async with self._database.reading() as session:
+            found = await Store(session).volumes_of(query.owner, LISTED)
+        if not query.measure:
+            return Volumes(items=found)
+        old = self._clock.now() - self._measure_every
+        tasks = [
+            self._measure(volume)
+            for volume in found
+            if volume.measured_at is None or volume.measured_at < old
+        ]
+        if tasks:
+            await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
+            async with self._database.reading() as session:
+                found = await Store(session).volumes_of(query.owner, LISTED)
+        return Volumes(items=found)
+
+    async def start(self) -> None:
+        """Nothing to begin: measuring starts when somebody asks."""
+
+    async def aclose(self) -> None:
+        """Stop measuring."""
+        for task in list(self._measuring.values()):
+            task.cancel()
+        await asyncio.gather(*self._measuring.values(), return_exceptions=True)
+
+    async def _home(self, request: PrepareVolumes) -> Mount:
+        async with self._database.reading() as session:
+            volume = await Store(session).home(request.owner)
+        if volume is None:
+            await self._add(VolumeKind.HOME, "home", request)
+        elif volume.uid != request.uid:
+            raise VolumeUnavailableError(f"The home of {request.owner} belongs to another uid.")
+        path = await self._own_folder(self._layout.homes, request.owner, uid=request.uid)
+        if request.starters and request.starters_name:
+            await self._give_starters(path, request)
+        return Mount(source=str(path), target=HOME_TARGET, read_only=False)
+
+    async def _scratch(self, request: PrepareVolumes) -> Mount:
+        async with self._database.reading() as session:
+            known = await Store(session).scratch(request.lab_id)
+        if known is None:
+            await self._add(VolumeKind.SCRATCH, request.lab_id, request)
+        elif known[1]:
+            raise VolumeUnavailableError("The scratch of this lab was removed with the lab.")
+        path = await self._own_folder(self._layout.scratches, request.lab_id, uid=request.uid)
+        return Mount(source=str(path), target=SCRATCH_TARGET, read_only=False)
+
+    async def _add(self, kind: VolumeKind, name: str, request: PrepareVolumes) -> None:
+        volume = Volume(
+            id=new_lab_id(),
+            kind=kind,
+            owner=request.owner,
+            name=name,
+            uid=request.uid,
+            revision=1,
+            created_at=self._clock.now(),
+        )
+        async with self._database.transaction() as session:
+            if await Store(session).add_volume(volume):
+                self._tell(session, VOLUME_CREATED, volume)
+
+    @staticmethod
+    async def _own_folder(parent: Path, name: str, *, uid: int) -> Path:
+        try:
+            return await asyncio.to_thread(make_own, parent, name, uid=uid)
+        except (OSError, StrangeFolderError) as error:
+            log.error("volumes.no_folder", folder=str(parent / name), uid=uid, reason=str(error))  # noqa: TRY400
+            raise VolumeUnavailableError(f"The folder {name} cannot be used: {_reason(error)}.") from error
+
+    async def _give_starters(self, home: Path, request: PrepareVolumes) -> None:
+        """Copy what was never given; a home that cannot take starters still makes a good lab."""
+        folder = request.starters_name
+        async with self._database.reading() as session:
+            given = await Store(session).starters_given(request.owner, folder)
+        sources = [Path(source) for source in request.starters]
+        try:
+            copied = await asyncio.to_thread(
+                copy_starters, home, folder, sources, given=given, uid=request.uid
+            )
+        except (OSError, ValueError, StrangeFolderError) as error:
+            log.warning("starters.not_given", owner=request.owner, folder=folder, reason=str(error))
+            return
+        if copied:
+            async with self._database.transaction() as session:
+                await Store(session).give_starters(request.owner, folder, copied, at=self._clock.now())
+
+    def _measure(self, volume: Volume) -> asyncio.Task[None]:
+        task = self._measuring.get(volume.id)
+        if task is None:
+            task = asyncio.create_task(self._measured(volume), name=f"measure {volume.id}")
+            self._measuring[volume.id] = task
+            task.add_done_callback(lambda _: self._measuring.pop(volume.id, None))
+        return task
+
+    async def _measured(self, volume: Volume) -> None:
+        home = volume.kind == VolumeKind.HOME
+        folder = self._layout.homes / volume.owner if home else self._layout.scratches / volume.name
+        try:
+            async with self._one_at_a_time:
+                used = await asyncio.to_thread(measure, folder, seconds=self._measure_at_most.total_seconds())
+            async with self._database.transaction() as session:
+                now = self._clock.now()
+                measured = await Store(session).record_use(volume.id, used_bytes=used, at=now)
+                if measured is not None and used != volume.used_bytes:
+                    self._tell(session, VOLUME_MEASURED, measured)
+        except TooLargeError:
+            log.warning("volumes.too_large_to_measure", volume=volume.id, owner=volume.owner)
+        except Exception:  # the edge of a background task: report, the next list tries again
+            log.exception("volumes.not_measured", volume=volume.id)
+
+    def _tell(self, session: AsyncSession, event: EventType, volume: Volume) -> None:
+        fact = VolumeFact(volume=volume, revision=volume.revision, owner=volume.owner, actor=SELF)
+        self._outbox.add(session, event, volume.id, fact, revision=volume.revision)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or "error" if isinstance(error, OSError) else "it is not what it should be"
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _move(folder: Path, into: Path) -> None:
+    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.rename(into / f"{folder.name}-{new_lab_id()}")
+    except FileNotFoundError:
+        return
