@@ -1,0 +1,97 @@
+/** The arithmetic of the segmented bar: what happened of a launch, laid against the usual times. */
+import type { Timeline } from '#/api/model'
+import { millis } from '#/format/time'
+
+export interface Segment {
+  name: string
+  /** Seconds that this phase has taken so far, or took. */
+  seconds: number
+  usual: number | null
+  state: 'done' | 'now' | 'ahead'
+  /** Share of the whole bar, all shares add up to 1. */
+  share: number
+  /** How much of the segment is filled, 0 to 1. */
+  fill: number
+  text: string
+}
+
+const WORDS: Record<string, string> = {
+  requested: 'Asked for',
+  queued: 'Queue',
+  resolve: 'Look up',
+  resolving: 'Look up',
+  admit: 'Admission',
+  admission: 'Admission',
+  preparing: 'Prepare',
+  volumes: 'Files',
+  environment: 'Software',
+  image: 'Software',
+  placing: 'Place',
+  placed: 'Place',
+  submitting: 'Place',
+  starting: 'Start',
+  probing: 'First answer',
+  answering: 'First answer',
+  ready: 'Ready',
+  stopping: 'Stop',
+}
+
+/** A phase's name as a heading. */
+export function phaseWord(name: string): string {
+  const known = WORDS[name]
+  if (known) return known
+  const words = name.replaceAll(/[_-]+/g, ' ')
+  return words.charAt(0).toUpperCase() + words.slice(1)
+}
+
+/** No segment is thinner than this share, so that a phase of 20 ms can still be seen and pointed at. */
+const LEAST_SHARE = 0.05
+
+/**
+ * Lay the phases that ran or run and those still usual to come side by side.
+ * A phase is as wide as the longer of its usual and its real time; while it runs it fills towards its usual time and
+ * never claims to be full (0.95) before it ended.
+ */
+export function segments(timeline: Timeline, now: number, finished: boolean): Segment[] {
+  const rows: Omit<Segment, 'share'>[] = []
+  const seen = new Set<string>()
+  for (const phase of timeline.phases) {
+    const usual = timeline.usual?.[phase.name] ?? null
+    const running = phase.ended_at == null && !finished
+    const seconds = running ? Math.max(phase.seconds, (now - millis(phase.started_at)) / 1000) : phase.seconds
+    seen.add(phase.name)
+    rows.push({
+      name: phase.name,
+      seconds: Math.max(0, seconds),
+      usual,
+      state: running ? 'now' : 'done',
+      fill: running ? Math.min(0.95, usual ? seconds / usual : 0.5) : 1,
+      text: phase.text,
+    })
+  }
+  if (!finished) {
+    for (const [name, usual] of Object.entries(timeline.usual ?? {})) {
+      if (!seen.has(name)) rows.push({ name, seconds: 0, usual, state: 'ahead', fill: 0, text: '' })
+    }
+  }
+  return withShares(rows)
+}
+
+function withShares(rows: Omit<Segment, 'share'>[]): Segment[] {
+  const weights = rows.map((row) => Math.max(row.seconds, row.usual ?? 0, 0.001))
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  const least = Math.min(LEAST_SHARE, rows.length === 0 ? 0 : 1 / rows.length)
+  const raised = weights.map((weight) => Math.max(weight / total, least))
+  const sum = raised.reduce((all, share) => all + share, 0)
+  return rows.map((row, index) => ({ ...row, share: (raised[index] ?? 0) / sum }))
+}
+
+/** Seconds still to come by the usual times; null when nothing usual is known. */
+export function remaining(parts: readonly Segment[]): number | null {
+  const known = parts.filter((part) => part.usual !== null)
+  if (known.length === 0) return null
+  return known.reduce((sum, part) => {
+    if (part.state === 'done') return sum
+    return sum + Math.max(0, (part.usual ?? 0) - (part.state === 'now' ? part.seconds : 0))
+  }, 0)
+}
