@@ -1,0 +1,68 @@
+"""All settings of the one-machine platform as described classes; slow to import, so only where they are needed."""
+
+import importlib
+import importlib.util
+import inspect
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from datalabs_contracts.rpc import SERVICES
+from datalabs_runtime.settings import (
+    NatsSettings,
+    PlatformSettings,
+    PostgresSettings,
+    SettingOrigin,
+    Settings,
+    TelemetrySettings,
+    explain,
+)
+from datalabs_runtime.settings import SettingsError as UnusableSettings
+from datalabs_standalone.failures import SettingsError
+
+
+class StandaloneSettings(Settings):
+    """Where the platform listens on this machine."""
+
+    section: ClassVar[str] = "standalone"
+
+    host: str = Field(default="127.0.0.1", description="Address that browsers connect to.")
+    port: int = Field(default=8080, ge=1, le=65_535, description="Port that browsers connect to.")
+    labs_address: str = Field(
+        default="",
+        description="Second address, for labs with a network of their own: they reach the API there and nothing else.",
+    )
+    edge_workers: int = Field(default=0, ge=0, description="Threads of the edge; 0: half of the cores.")
+
+
+def settings_classes() -> list[type[Settings]]:
+    """Return every settings class: the platform's, then each service's own (`datalabs_<service>.config`)."""
+    classes: list[type[Settings]] = [
+        PlatformSettings,
+        StandaloneSettings,
+        NatsSettings,
+        PostgresSettings,
+        TelemetrySettings,
+    ]
+    for service in SERVICES:
+        if importlib.util.find_spec(f"datalabs_{service}.config") is None:
+            continue
+        module = importlib.import_module(f"datalabs_{service}.config")
+        classes.extend(
+            one
+            for _name, one in inspect.getmembers(module, inspect.isclass)
+            if issubclass(one, Settings) and one.__module__ == module.__name__ and one.section
+        )
+    return classes
+
+
+def all_settings(file: Path) -> list[SettingOrigin]:
+    """Return each value and where it comes from.
+
+    Raises `SettingsError` when a value cannot be used.
+    """
+    try:
+        return [origin for cls in settings_classes() for origin in explain(cls, file)]
+    except UnusableSettings as error:
+        raise SettingsError(str(error)) from error

@@ -1,0 +1,159 @@
+"""The supervisor's side of the nursery: start it, ask it for services and tasks."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datalabs_standalone import logs
+from datalabs_standalone.children import Children, how_it_ended
+from datalabs_standalone.failures import StartFailedError
+from datalabs_standalone.parts import CannotStartError
+from datalabs_standalone.probes import SILENCE, Answer
+from datalabs_standalone.processes import adopt_orphans, run_program
+
+SAYS = "> "
+"""Begins the lines of a task that are for the operator; the others are for its log."""
+
+_MESSAGE_BYTES = 65_536
+
+
+class Nursery:
+    """One nursery process at a time; a new one may follow when it died."""
+
+    def __init__(self, *, environment: Mapping[str, str], log: Path, cwd: Path) -> None:
+        self._environment = environment
+        self._log = log
+        self._cwd = cwd
+        self._control: socket.socket | None = None
+        self._imported = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    async def start(self) -> int:
+        """Start the nursery and return its pid; it imports in the background."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        log = logs.open_log(self._log)
+        try:
+            pid = run_program(
+                [sys.executable, "-m", "datalabs_standalone.nursery"],
+                environment=self._environment,
+                log=log,
+                death_signal=signal.SIGTERM,
+                cwd=self._cwd,
+                stdin=theirs.fileno(),
+            )
+        finally:
+            theirs.close()
+            os.close(log)
+        if self._control is not None:
+            self._control.close()
+        self._control = ours
+        self._imported.clear()
+        return pid
+
+    async def probe(self) -> Answer:
+        """Tell whether it has imported everything; the first call that finds out takes its message."""
+        if self._imported.is_set():
+            return Answer(ready=True)
+        if self._control is None:
+            return SILENCE
+        try:
+            async with asyncio.timeout(1):
+                await asyncio.get_running_loop().sock_recv(self._control, _MESSAGE_BYTES)
+        except TimeoutError:
+            return Answer(ready=False, text="importing")
+        except OSError:
+            return SILENCE
+        self._imported.set()
+        return Answer(ready=True)
+
+    async def fork(self, kind: str, name: str, *, log: int, environment: Mapping[str, str]) -> int:
+        """Return the pid of a new child of ours that is a service or does a task; it writes to `log`.
+
+        Raises `CannotStartError`.
+        """
+        await self._imported.wait()
+        request = {
+            "kind": kind,
+            "name": name,
+            "environment": dict(environment),
+            "supervisor": os.getpid(),
+        }
+        async with self._turn:
+            answer = await self._ask(request, log)
+        if "error" in answer:
+            raise CannotStartError(answer["error"])
+        return int(answer["pid"])
+
+    async def _ask(self, request: Mapping[str, Any], log: int) -> dict[str, Any]:
+        control = self._control
+        if control is None:
+            raise CannotStartError("the nursery is not there")
+        adopt_orphans(adopt=True)  # only meanwhile: labs' shims are to fall to init, not to us
+        try:
+            socket.send_fds(control, [json.dumps(request).encode()], [log])
+            data = await asyncio.get_running_loop().sock_recv(control, _MESSAGE_BYTES)
+        except OSError as error:
+            raise CannotStartError(f"the nursery went away: {error.strerror}") from error
+        finally:
+            adopt_orphans(adopt=False)
+        if not data:
+            raise CannotStartError("the nursery went away")
+        answer: dict[str, Any] = json.loads(data)
+        return answer
+
+
+class TaskRunner:
+    """Runs one short task at a time in a fork of the nursery and passes on what it prints."""
+
+    def __init__(self, *, nursery: Nursery, children: Children, log: Path) -> None:
+        self._nursery = nursery
+        self._children = children
+        self._log = log
+
+    async def run(self, name: str, say: Callable[[str], None]) -> None:
+        """Run a task to its end; all that it prints goes to the log, what it says is passed on.
+
+        Raises `StartFailedError` when the task fails.
+        """
+        reading, writing = os.pipe()
+        try:
+            pid = await self._nursery.fork("task", name, log=writing, environment={})
+        except CannotStartError as error:
+            os.close(reading)
+            raise StartFailedError(str(error)) from error
+        finally:
+            os.close(writing)
+        exited = self._children.exit_of(pid)
+        last = ""
+        log = logs.open_log(self._log)
+        try:
+            async for line in _lines(reading):
+                os.write(log, f"{line}\n".encode())
+                last = line or last
+                if line.startswith(SAYS):
+                    say(line.removeprefix(SAYS))
+        finally:
+            os.close(log)
+        code = await exited
+        if code != 0:
+            raise StartFailedError(f"{name} {how_it_ended(code)}: {last}; see {self._log}")
+
+
+async def _lines(descriptor: int) -> AsyncIterator[str]:
+    reader = asyncio.StreamReader()
+    with os.fdopen(descriptor, "rb") as pipe:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            while line := await reader.readline():
+                yield line.decode(errors="replace").rstrip("\n")
+        finally:
+            transport.close()
