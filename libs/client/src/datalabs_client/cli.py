@@ -31,6 +31,7 @@ def build() -> typer.Typer:
 
 
 def _root(
+    *,
     show_version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True)
     ] = False,

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from datalabs_contracts.rpc import SERVICES, STANDALONE
 from datalabs_standalone import logs, nats, postgres, probes
-from datalabs_standalone.backoff import DATABASE_POLICY, RestartPolicy
 from datalabs_standalone.background import watch_progress
+from datalabs_standalone.backoff import DATABASE_POLICY, RestartPolicy
 from datalabs_standalone.children import Children
 from datalabs_standalone.configuration import Configuration
 from datalabs_standalone.edge import EdgeSettings, write_config

@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
+    *,
     state: State = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on; 8080 at first.")] = None,
     scheduler: Annotated[
@@ -88,6 +89,7 @@ def up(
 
 
 def down(
+    *,
     state: State = None,
     keep_labs: Annotated[
         bool, typer.Option("--keep-labs", help="Leave labs running; the next `up` finds them again.")
@@ -101,6 +103,7 @@ def down(
 
 
 def status(
+    *,
     state: State = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -141,6 +144,7 @@ def logs(
     service: Annotated[
         str, typer.Argument(help="A part's name: launcher, gateway, nats, postgres, envoy, …")
     ],
+    *,
     state: State = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is written from now.")
@@ -175,6 +179,7 @@ def logs(
 
 
 def config(
+    *,
     state: State = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

@@ -1,7 +1,9 @@
 """The supervisor's Unix socket: one JSON line asks, JSON lines answer."""
 
 import asyncio
+import contextlib
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -27,10 +29,9 @@ async def serve(path: Path, handler: Handler) -> asyncio.Server:
         finally:
             writer.close()
 
-    path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(answer, path=str(path))
-    path.chmod(0o600)
-    return server
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - a local folder; nothing waits for it
+    return await asyncio.start_unix_server(answer, path=str(path))
 
 
 def ask(path: Path, **request: object) -> Iterator[dict[str, Any]]:

@@ -81,7 +81,7 @@ def run_program(
             os._exit(1)
         raise_open_files()
 
-    started = subprocess.Popen(  # noqa: PLW1509 - see above: no threads here
+    started = subprocess.Popen(
         list(argv),
         stdin=stdin,
         stdout=log,
@@ -89,7 +89,7 @@ def run_program(
         env=dict(environment),
         cwd=cwd,
         start_new_session=True,
-        preexec_fn=before_exec,
+        preexec_fn=before_exec,  # noqa: PLW1509 - see above: no threads here
     )
     started.returncode = 0  # reaped by pid; keeps Popen from waiting or warning
     return started.pid

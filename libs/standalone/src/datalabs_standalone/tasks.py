@@ -123,7 +123,7 @@ async def _stop_labs() -> None:
         asked = (_stop_one(messaging, lab) for lab in live)
         await asyncio.gather(*asked)
         async with asyncio.timeout(_STOP_SECONDS):
-            while left := await _live(messaging):
+            while left := await _live(messaging):  # noqa: ASYNC110 - the launcher's answer is asked for
                 await asyncio.sleep(_STOP_POLL_SECONDS)
     except TimeoutError:
         say(f"{len(left)} labs have not ended within {_STOP_SECONDS:g} s: {_names(left)}")
