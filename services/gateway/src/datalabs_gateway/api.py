@@ -5,7 +5,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from datalabs_contracts.problems import ProblemError
-
 from datalabs_gateway.openapi import operation_id
 from datalabs_gateway.refusals import of_http_error, of_validation, problem_response
 from datalabs_gateway.routes import (

@@ -4,9 +4,8 @@ from typing import TypeVar
 
 from datalabs_contracts.base import Contract
 from datalabs_contracts.rpc import Operation
-from datalabs_runtime.rpc import RpcClient
-
 from datalabs_gateway.callers import Caller
+from datalabs_runtime.rpc import RpcClient
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ReplyT = TypeVar("ReplyT", bound=Contract)

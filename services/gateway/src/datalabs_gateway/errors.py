@@ -16,3 +16,7 @@ class LabClosedError(Exception):
         super().__init__(lab_id)
         self.lab_id = lab_id
         self.ended = ended
+
+
+class SessionGoneError(Exception):
+    """A session that has ended or never was."""

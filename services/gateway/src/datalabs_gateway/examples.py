@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic import BaseModel
+
 from datalabs_contracts.base import Page
 from datalabs_contracts.datalabs import (
     Citation,
@@ -37,8 +39,6 @@ from datalabs_contracts.observations import PartHealth, PlatformHealth, TraceSum
 from datalabs_contracts.people import CreatedPerson, Person, Role
 from datalabs_contracts.usage import UsagePage, UsageRow
 from datalabs_contracts.volumes import Volume, VolumeKind, Volumes
-from pydantic import BaseModel
-
 from datalabs_gateway.models import Health, Me, Opened, Provider, ProviderKind, Providers, Site
 
 _NOW = datetime(2026, 11, 22, 12, 4, 31, tzinfo=UTC)

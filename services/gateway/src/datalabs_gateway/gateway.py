@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datalabs_contracts.base import Nothing
 from datalabs_contracts.problems import ProblemError
 from datalabs_contracts.rpc import GET_CAPACITY
-
 from datalabs_gateway.asking import Asking
 from datalabs_gateway.callers import Caller, Scope
 from datalabs_gateway.catalogue import Catalogue
@@ -19,12 +18,14 @@ from datalabs_gateway.people import People
 from datalabs_gateway.sessions import Sessions
 from datalabs_gateway.site import SiteFacts
 from datalabs_gateway.telemetry import SpanIntake
+from datalabs_runtime.clock import Clock
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
     """The wiring of one gateway."""
 
+    clock: Clock
     site: SiteFacts
     ask: Asking
     sessions: Sessions

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from datalabs_contracts.base import Contract, Instant
 from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.ids import LabId, Username
 from datalabs_contracts.labs import Limits
 from datalabs_contracts.people import Role
-from pydantic import Field
 
 
 class Me(Contract):
@@ -112,3 +113,20 @@ class EntryCode:
     session_id: str
     session_sha256: str
     expires_at: Instant
+
+
+class ClaimState(StrEnum):
+    """What a request with an idempotency key meets."""
+
+    NEW = "new"
+    UNDER_WAY = "under_way"
+    DONE = "done"
+    MISMATCH = "mismatch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The answer to a claim; `reply` is the first answer as JSON when it is done."""
+
+    state: ClaimState
+    reply: str = ""

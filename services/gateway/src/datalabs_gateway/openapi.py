@@ -3,15 +3,15 @@
 from importlib.metadata import version
 from typing import Any
 
-from datalabs_contracts.datalabs import DatalabDetail
-from datalabs_contracts.labs import LabFact, Sample
-from datalabs_contracts.problems import CATALOGUE, Problem, ProblemCode, ProblemError
-from datalabs_contracts.volumes import VolumeFact
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from datalabs_contracts.datalabs import DatalabDetail
+from datalabs_contracts.labs import LabFact, Sample
+from datalabs_contracts.problems import CATALOGUE, Problem, ProblemCode, ProblemError
+from datalabs_contracts.volumes import VolumeFact
 from datalabs_gateway.examples import EXAMPLE_TRACE, REPLIES, REQUESTS
 from datalabs_gateway.models import LiveEvent
 

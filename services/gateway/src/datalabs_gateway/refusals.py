@@ -3,10 +3,11 @@
 from collections.abc import MutableMapping
 from typing import Any
 
-from datalabs_contracts.problems import PROBLEM_MEDIA_TYPE, FieldProblem, ProblemCode, ProblemError
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from datalabs_contracts.problems import PROBLEM_MEDIA_TYPE, FieldProblem, ProblemCode, ProblemError
 
 SCOPE_TRACE = "datalabs.trace_id"
 SCOPE_CODE = "datalabs.code"

@@ -2,6 +2,9 @@
 
 from typing import Annotated
 
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import TypeAdapter, ValidationError
+
 from datalabs_contracts.base import Page, PageQuery
 from datalabs_contracts.datalabs import (
     Collection,
@@ -16,9 +19,6 @@ from datalabs_contracts.datalabs import (
 from datalabs_contracts.ids import CollectionId, Slug
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_contracts.rpc import GET_COLLECTION, GET_DATALAB, LIST_SIZES
-from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import TypeAdapter, ValidationError
-
 from datalabs_gateway.routes.doors import CallerOf, GatewayOf, SignedInRoute, refusals, reply
 from datalabs_gateway.routes.parameters import Cursor, Limit
 
@@ -38,6 +38,7 @@ Facet = Annotated[list[str] | None, Query(max_length=50)]
     responses=refusals(ProblemCode.INVALID_CURSOR),
 )
 async def search_datalabs(
+    *,
     caller: CallerOf,
     gateway: GatewayOf,
     q: Annotated[str, Query(max_length=200, description="Words; the last one may be a beginning.")] = "",

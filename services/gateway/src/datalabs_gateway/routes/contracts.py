@@ -1,8 +1,8 @@
 """The generated contracts and health."""
 
-from datalabs_contracts.problems import ProblemCode, ProblemError
 from fastapi import APIRouter, Request, Response
 
+from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_gateway.models import Health
 from datalabs_gateway.routes.doors import gateway_of, refusals, reply
 
@@ -13,7 +13,7 @@ health = APIRouter(tags=["health"])
 @routes.get("/openapi.json", summary="This interface as OpenAPI 3.1", responses=refusals(signed_in=False))
 async def get_openapi(request: Request) -> Response:
     """Return the document that describes this interface."""
-    return Response(gateway_of(request).contracts.openapi, media_type="application/json")
+    return Response(await gateway_of(request).contracts.openapi(), media_type="application/json")
 
 
 @routes.get(
@@ -23,7 +23,7 @@ async def get_openapi(request: Request) -> Response:
 )
 async def get_asyncapi(request: Request) -> Response:
     """Return the document that describes the events and where they are published."""
-    document = gateway_of(request).contracts.asyncapi
+    document = await gateway_of(request).contracts.asyncapi()
     if document is None:
         raise ProblemError(ProblemCode.NOT_FOUND, "This installation ships no AsyncAPI document.")
     return Response(document, media_type="application/json")

@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from fastapi import APIRouter, Query, Response
+
 from datalabs_contracts.base import Instant, Nothing
 from datalabs_contracts.ids import Username
 from datalabs_contracts.labs import Capacity
@@ -9,8 +11,6 @@ from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_contracts.rpc import GET_CAPACITY, GET_USAGE, LIST_VOLUMES
 from datalabs_contracts.usage import UsageBy, UsagePage, UsageQuery
 from datalabs_contracts.volumes import Volumes, VolumesQuery
-from fastapi import APIRouter, Query, Response
-
 from datalabs_gateway.routes.doors import CallerOf, GatewayOf, SignedInRoute, refusals, reply
 from datalabs_gateway.routes.parameters import Cursor
 
@@ -19,9 +19,10 @@ routes = APIRouter(tags=["data"], route_class=SignedInRoute)
 
 @routes.get("/volumes", response_model=Volumes, summary="My volumes", responses=refusals())
 async def list_volumes(
+    *,
     caller: CallerOf,
     gateway: GatewayOf,
-    measure: Annotated[bool, Query(description="Measure what is used anew.")] = False,  # noqa: FBT002
+    measure: Annotated[bool, Query(description="Measure what is used anew.")] = False,
 ) -> Response:
     """Return the caller's volumes with what is used of them."""
     query = VolumesQuery(owner=caller.username, measure=measure)
@@ -41,13 +42,14 @@ async def get_capacity(caller: CallerOf, gateway: GatewayOf) -> Response:
     responses=refusals(ProblemCode.FORBIDDEN, ProblemCode.INVALID_CURSOR),
 )
 async def get_usage(
+    *,
     caller: CallerOf,
     gateway: GatewayOf,
     since: Annotated[Instant | None, Query(alias="from", description="From this moment on.")] = None,
     until: Annotated[Instant | None, Query(alias="to", description="Up to this moment.")] = None,
     by: Annotated[UsageBy, Query(description="How it is grouped.")] = UsageBy.LAB,
     owner: Annotated[Username | None, Query(description="Operators: somebody else's usage.")] = None,
-    all: Annotated[bool, Query(description="Operators: everybody's usage.")] = False,  # noqa: A002, FBT002
+    all: Annotated[bool, Query(description="Operators: everybody's usage.")] = False,  # noqa: A002
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
     cursor: Cursor = None,
 ) -> Response:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from datalabs_contracts.ids import ALPHABET, LAB_ID_LENGTH
-from datalabs_contracts.labs import Lab
-from datalabs_contracts.problems import CATALOGUE, PROBLEM_MEDIA_TYPE, ProblemCode, ProblemError
 from fastapi import Depends, Path, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from datalabs_contracts.ids import ALPHABET, LAB_ID_LENGTH
+from datalabs_contracts.labs import Lab
+from datalabs_contracts.problems import CATALOGUE, PROBLEM_MEDIA_TYPE, ProblemCode, ProblemError
 from datalabs_gateway.callers import Caller, caller_in
 from datalabs_gateway.gateway import Gateway
 

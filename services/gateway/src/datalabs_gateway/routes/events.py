@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from datalabs_contracts.problems import ProblemCode, ProblemError
 from fastapi import APIRouter, Header, Query, Response
 from starlette.responses import StreamingResponse
 
+from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_gateway.models import LiveEvent
 from datalabs_gateway.routes.doors import CallerOf, GatewayOf, SignedInRoute, refusals
 

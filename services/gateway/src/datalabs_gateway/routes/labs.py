@@ -1,6 +1,9 @@
 """Labs: launch, read, open, end."""
+# ruff: noqa: FAST003 - the dependency that finds the lab takes lab_id
 
 from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from datalabs_contracts.base import Page
 from datalabs_contracts.ids import Username
@@ -30,8 +33,6 @@ from datalabs_contracts.rpc import (
     PREFLIGHT,
     STOP_LAB,
 )
-from fastapi import APIRouter, Body, Query, Request, Response
-
 from datalabs_gateway.models import Opened
 from datalabs_gateway.routes.doors import CallerOf, FoundLab, GatewayOf, SignedInRoute, refusals, reply
 from datalabs_gateway.routes.parameters import Attempt, Cursor, IdempotencyKey, Limit
@@ -91,11 +92,12 @@ async def launch_lab(
     responses=refusals(ProblemCode.INVALID_CURSOR, ProblemCode.FORBIDDEN),
 )
 async def list_labs(
+    *,
     caller: CallerOf,
     gateway: GatewayOf,
-    include_ended: Annotated[bool, Query(description="Ended ones too.")] = True,  # noqa: FBT002
+    include_ended: Annotated[bool, Query(description="Ended ones too.")] = True,
     owner: Annotated[Username | None, Query(description="Operators: somebody else's labs.")] = None,
-    all: Annotated[bool, Query(description="Operators: everybody's labs.")] = False,  # noqa: A002, FBT002
+    all: Annotated[bool, Query(description="Operators: everybody's labs.")] = False,  # noqa: A002
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:

@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from fastapi import APIRouter, Path, Query, Response
+
 from datalabs_contracts.base import Instant, Nothing, Page
 from datalabs_contracts.observations import (
     DeadLetter,
@@ -24,8 +26,6 @@ from datalabs_contracts.rpc import (
     LIST_TRACES,
     REPLAY_DEAD_LETTER,
 )
-from fastapi import APIRouter, Path, Query, Response
-
 from datalabs_gateway.routes.doors import CallerOf, GatewayOf, OperatorRoute, refusals, reply
 from datalabs_gateway.routes.parameters import Cursor, Limit
 
@@ -42,6 +42,7 @@ Word = Annotated[str | None, Query(max_length=100)]
     responses=refusals(ProblemCode.FORBIDDEN, ProblemCode.INVALID_CURSOR),
 )
 async def list_stored_events(
+    *,
     caller: CallerOf,
     gateway: GatewayOf,
     entity: Word = None,
@@ -76,10 +77,11 @@ async def list_stored_events(
     responses=refusals(ProblemCode.FORBIDDEN, ProblemCode.INVALID_CURSOR),
 )
 async def list_traces(
+    *,
     caller: CallerOf,
     gateway: GatewayOf,
     lab_id: Word = None,
-    errors_only: bool = False,  # noqa: FBT001, FBT002
+    errors_only: bool = False,
     min_seconds: Annotated[float | None, Query(ge=0)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -1,11 +1,11 @@
 """Accounts, for operators."""
 
+from fastapi import APIRouter, Response
+
 from datalabs_contracts.base import Page
 from datalabs_contracts.people import CreatedPerson, NewPerson, PeopleQuery, Person
 from datalabs_contracts.problems import ProblemCode
 from datalabs_contracts.rpc import LIST_PEOPLE
-from fastapi import APIRouter, Response
-
 from datalabs_gateway.routes.doors import CallerOf, GatewayOf, OperatorRoute, refusals, reply
 from datalabs_gateway.routes.parameters import Cursor, IdempotencyKey, Limit
 

@@ -1,14 +1,14 @@
 """Sign in, sign out, who am I, which ways to sign in there are."""
 
+from fastapi import APIRouter, Request, Response
+
 from datalabs_contracts.labs import Limits
 from datalabs_contracts.people import SignIn
 from datalabs_contracts.problems import ProblemCode
-from fastapi import APIRouter, Request, Response
-
 from datalabs_gateway.callers import address_of
+from datalabs_gateway.cookies import SESSION, clear_cookie, set_cookie
 from datalabs_gateway.models import Me, Provider, ProviderKind, Providers, Site
 from datalabs_gateway.routes.doors import CallerOf, GatewayOf, SignedInRoute, gateway_of, refusals, reply
-from datalabs_gateway.sessions import cleared_cookie, session_cookie
 
 public = APIRouter(tags=["session"])
 routes = APIRouter(tags=["session"], route_class=SignedInRoute)
@@ -25,7 +25,9 @@ async def sign_in(request: Request, body: SignIn) -> Response:
     gateway = gateway_of(request)
     caller, secret = await gateway.sessions.begin(body, address_of(request.scope))
     me = await gateway.people.me(caller)
-    return reply(me, headers={"set-cookie": session_cookie(secret), "cache-control": "no-store"})
+    seconds = (caller.expires_at - gateway.clock.now()).total_seconds()
+    cookie = set_cookie(SESSION, secret, seconds=seconds)
+    return reply(me, headers={"set-cookie": cookie, "cache-control": "no-store"})
 
 
 @public.delete(
@@ -37,7 +39,9 @@ async def sign_in(request: Request, body: SignIn) -> Response:
 async def sign_out(request: Request) -> Response:
     """End the session of the cookie and every entry to a lab that was made with it; repeating it does no harm."""
     await gateway_of(request).sign_out(request.scope)
-    return Response(status_code=204, headers={"set-cookie": cleared_cookie(), "cache-control": "no-store"})
+    return Response(
+        status_code=204, headers={"set-cookie": clear_cookie(SESSION), "cache-control": "no-store"}
+    )
 
 
 @public.get(

@@ -1,8 +1,8 @@
 """Spans from browsers and labs on their way to the observer."""
 
-from datalabs_contracts.problems import ProblemCode
 from fastapi import APIRouter, Request, Response
 
+from datalabs_contracts.problems import ProblemCode
 from datalabs_gateway.routes.doors import gateway_of, refusals
 
 routes = APIRouter(tags=["telemetry"])
