@@ -1,23 +1,65 @@
 """The outbox: an event is written in the transaction of its cause; the relay publishes it afterwards."""
 
 import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from datalabs_contracts.base import Contract
-from datalabs_contracts.events import EventType
+from datalabs_contracts.events import HEADER_CAUSATION, HEADER_CORRELATION, EventType
+from datalabs_contracts.streams import EVENTS
+from nats.errors import Error as NatsError
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from datalabs_runtime.clock import Clock
+from datalabs_runtime import telemetry
+from datalabs_runtime.clock import Clock, SystemClock
 from datalabs_runtime.database import Database
+from datalabs_runtime.facts import headers_of, new_event_id
+from datalabs_runtime.inbox import Inbox
+from datalabs_runtime.leases import Lease, LeaseLostError
 from datalabs_runtime.messaging import Messaging
-from datalabs_runtime.tables import ServiceBase
+from datalabs_runtime.rpc import SECONDS
+from datalabs_runtime.tables import OUTBOX_CHANNEL, ServiceBase
+
+LONGEST_BODY = 900_000
+"""Bytes; NATS takes messages of 1 MiB, headers included."""
+BATCH = 256
+"""Rows read at once."""
+AT_ONCE = 32
+"""Entities whose facts are published at once; those of one entity go one after the other."""
+POLL = 5.0
+"""Seconds between looks without a notification, should one be lost."""
+REST = 0.25
+"""Seconds after a failure."""
+PUBLISH_TIMEOUT = 5.0
+"""Seconds for an acknowledgement. A fact that was stored all the same is dropped by its message id when repeated."""
+LEASE_TTL = 15.0
+OUTBOX_RETENTION = timedelta(days=3)
+"""Published rows are kept that long, to look into what was said."""
+INBOX_RETENTION = EVENTS.max_age + timedelta(days=1)
+"""Longer than the stream keeps a fact: whatever is delivered again is recognised."""
+PRUNE_EVERY = 3600.0
+
+PUBLISHED = Counter("datalabs_outbox_published_total", "Facts published.")
+FAILED = Counter("datalabs_outbox_failures_total", "Attempts to publish that failed.")
+PENDING = Gauge("datalabs_outbox_pending", "Facts read but not yet published.")
+LAG = Histogram("datalabs_outbox_lag_seconds", "From the commit to the stream.", buckets=SECONDS)
 
 
 class Outbox:
-    """Writes events of one service."""
+    """Writes the events of one service (`source`)."""
 
     def __init__(self, base: type[ServiceBase], source: str, *, clock: Clock | None = None) -> None:
         self._base = base
+        self._source = source
+        self._clock = clock or SystemClock()
 
     def add(
         self, session: AsyncSession, event: EventType, entity_id: str, data: Contract, *, revision: int
@@ -25,12 +67,56 @@ class Outbox:
         """Write an event in the session's transaction and return its id; the commit wakes the relay.
 
         The trace and the correlation of the caller travel with it.
+
+        Raises `ValueError` when the data is of another model than the event's or too large to publish.
         """
-        raise NotImplementedError
+        if not isinstance(data, event.data):
+            raise ValueError(f"{event.type} carries {event.data.__name__}, not {type(data).__name__}")
+        body = data.model_dump_json().encode()
+        if len(body) > LONGEST_BODY:
+            raise ValueError(f"{event.type} of {entity_id} has {len(body)} bytes of data")
+        event_id = new_event_id()
+        headers = headers_of(
+            event_id=event_id,
+            event=event,
+            entity_id=entity_id,
+            source=self._source,
+            moment=self._clock.now(),
+        )
+        telemetry.inject(headers)
+        headers.setdefault(HEADER_CORRELATION, telemetry.trace_id() or event_id)
+        cause = telemetry.causation.get()
+        if cause is not None:
+            headers[HEADER_CAUSATION] = cause
+        session.add(
+            self._base.Outbox(
+                event_id=event_id,
+                subject=event.subject(entity_id),
+                entity=f"{event.entity}/{entity_id}"[:128],
+                revision=revision,
+                headers=headers,
+                body=body,
+            )
+        )
+        return event_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    id: int
+    subject: str
+    entity: str
+    revision: int
+    headers: dict[str, str]
+    body: bytes
+    created_at: datetime
 
 
 class OutboxRelay:
-    """Publishes what is in the outbox, in order, under a lease; a part of the service."""
+    """Publishes what is in the outbox, in order, under a lease; a part of the service.
+
+    It selects what is unpublished, never "ids above the last": serial ids commit out of order.
+    """
 
     name = "outbox-relay"
 
@@ -43,12 +129,134 @@ class OutboxRelay:
         clock: Clock | None = None,
     ) -> None:
         self.wake = asyncio.Event()
+        self._database = database
+        self._table: Any = base.Outbox.__table__
+        self._inbox = Inbox(base)
+        self._messaging = messaging
+        self._clock = clock or SystemClock()
+        self.lease = Lease(database, base, "outbox", messaging.service, LEASE_TTL)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._log = structlog.get_logger(__name__)
 
     async def start(self) -> None:
         """Begin in the background."""
+        await self.lease.start()
+        self._tasks = [
+            asyncio.create_task(work(), name=f"{self.name} {work.__name__}")
+            for work in (self._relay, self._listen, self._housekeep)
+        ]
 
     async def aclose(self) -> None:
-        """End."""
+        """End; what is unpublished is published by the next holder of the lease."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self.lease.aclose()
 
+    async def publish_waiting(self) -> int:
+        """Publish one batch and return how many facts it had.
 
-_unused: Any = None
+        Raises the first failure after marking what was published.
+        """
+        waiting = await self._read()
+        PENDING.set(len(waiting))
+        if not waiting:
+            return 0
+        by_entity: dict[str, list[_Waiting]] = defaultdict(list)
+        for row in sorted(waiting, key=lambda row: (row.revision, row.id)):
+            by_entity[row.entity].append(row)
+        slots = asyncio.Semaphore(AT_ONCE)
+        published: list[int] = []
+        results = await asyncio.gather(
+            *(self._publish(rows, published, slots) for rows in by_entity.values()), return_exceptions=True
+        )
+        if published:
+            await self._mark(published)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return len(published)
+
+    async def _relay(self) -> None:
+        while True:
+            await self.lease.wait()
+            self.wake.clear()
+            try:
+                while await self.publish_waiting() == BATCH:
+                    pass
+            except LeaseLostError:
+                self._log.warning("outbox.lease_lost")
+            except (NatsError, SQLAlchemyError, TimeoutError, OSError, RuntimeError) as error:
+                FAILED.inc()
+                self._log.warning("outbox.failed", reason=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(REST)
+                continue
+            except Exception:
+                self._log.exception("outbox.failed")
+                await asyncio.sleep(POLL)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await self.wake.wait()
+
+    async def _listen(self) -> None:
+        async for _ in self._database.listen(OUTBOX_CHANNEL):
+            self.wake.set()
+
+    async def _read(self) -> Sequence[_Waiting]:
+        columns = self._table.c
+        statement = (
+            select(
+                columns.id, columns.subject, columns.entity, columns.revision, columns.headers, columns.body,
+                columns.created_at,
+            )
+            .where(columns.published_at.is_(None))
+            .order_by(columns.id)
+            .limit(BATCH)
+        )  # fmt: skip
+        async with self._database.reading() as session:
+            rows = (await session.execute(statement)).mappings().all()
+        return [_Waiting(**row) for row in rows]
+
+    async def _publish(self, rows: list[_Waiting], published: list[int], slots: asyncio.Semaphore) -> None:
+        """Publish one entity's facts in the order of their revisions; the first failure ends it."""
+        jetstream = self._messaging.jetstream
+        async with slots:
+            for row in rows:
+                if not self.lease.held:
+                    raise LeaseLostError("the relay was stopped for longer than its lease lives")
+                await jetstream.publish(
+                    row.subject,
+                    row.body,
+                    timeout=PUBLISH_TIMEOUT,
+                    stream=EVENTS.name,
+                    headers=row.headers,
+                )
+                published.append(row.id)
+                PUBLISHED.inc()
+                LAG.observe(max(0.0, (self._clock.now() - row.created_at).total_seconds()))
+
+    async def _mark(self, ids: list[int]) -> None:
+        async with self._database.transaction() as session, self.lease.guard(session):
+            await session.execute(
+                update(self._table).where(self._table.c.id.in_(ids)).values(published_at=func.now())
+            )
+
+    async def _housekeep(self) -> None:
+        while True:
+            try:
+                if self.lease.held:
+                    await self.prune()
+            except (SQLAlchemyError, OSError) as error:
+                self._log.warning("outbox.not_pruned", reason=type(error).__name__)
+            await self._clock.sleep(PRUNE_EVERY)
+
+    async def prune(self) -> None:
+        """Remove what was published and handled longer ago than the retention."""
+        now = self._clock.now()
+        async with self._database.transaction() as session:
+            await session.execute(
+                delete(self._table).where(self._table.c.published_at < now - OUTBOX_RETENTION)
+            )
+            await self._inbox.prune(session, now - INBOX_RETENTION)

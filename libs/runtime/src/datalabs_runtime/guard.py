@@ -1,0 +1,112 @@
+"""Durable consumers that somebody deleted are noticed and made again; pulls survive it without spinning."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from datalabs_contracts.streams import Consumer
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+from prometheus_client import Counter, Gauge
+
+from datalabs_runtime.permissions import DELETED_ADVISORY
+from datalabs_runtime.topology import consumer_config
+
+REMADE = Counter("datalabs_consumers_remade_total", "Consumers that were missing and made again.", ["consumer"])
+PENDING = Gauge("datalabs_facts_pending", "Facts that wait for a consumer.", ["consumer"])
+REST = 0.5
+"""Seconds between pulls that the server refuses."""
+
+
+class ConsumerGuard:
+    """Watches over the durable consumers of one service."""
+
+    def __init__(self, consumers: list[Consumer], jetstream: JetStreamContext) -> None:
+        self._consumers = consumers
+        self._jetstream = jetstream
+        self._missing: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+        self._log = structlog.get_logger(__name__)
+
+    async def watch(self, client: Client) -> None:
+        """Hear at once when the server deletes one."""
+        for consumer in self._consumers:
+            await client.subscribe(f"{DELETED_ADVISORY}.{consumer.stream}.{consumer.name}", cb=self._deleted)
+
+    async def ensure(self) -> None:
+        """Make what is missing; remember what could not be made."""
+        async with self._lock:
+            for consumer in self._consumers:
+                try:
+                    await self._ensure(consumer)
+                    self._missing.pop(consumer.name, None)
+                except (NatsError, TimeoutError, OSError) as error:
+                    self._missing[consumer.name] = type(error).__name__
+
+    async def check(self) -> str | None:
+        """For readiness: None when every consumer is there; one that is missing is made again."""
+        await self.ensure()
+        if not self._missing:
+            return None
+        return "; ".join(f"consumer {name}: {why}" for name, why in sorted(self._missing.items()))
+
+    async def _ensure(self, consumer: Consumer) -> None:
+        try:
+            info = await self._jetstream.consumer_info(consumer.stream, consumer.name)
+        except NotFoundError:
+            await self._jetstream.add_consumer(consumer.stream, consumer_config(consumer))
+            REMADE.labels(consumer.name).inc()
+            self._log.warning("consumer.made", consumer=consumer.name, stream=consumer.stream)
+        else:
+            PENDING.labels(consumer.name).set((info.num_pending or 0) + (info.num_ack_pending or 0))
+
+    async def _deleted(self, _advisory: Msg) -> None:
+        await self.ensure()
+
+
+class PatientPull:
+    """Stands between FastStream's pull loop and nats-py's subscription.
+
+    FastStream 0.7.8 asks again at once when the server refuses a pull (a consumer is gone, JetStream is still
+    starting): thousands of times a second. And a pull in flight dies unseen with the server: after a
+    reconnection it is given up, so that the next one begins at once.
+    """
+
+    def __init__(self, inner: Any, refused: Callable[[], Awaitable[None]]) -> None:
+        self._inner = inner
+        self._refused = refused
+        self._again = asyncio.Event()
+
+    def renew(self) -> None:
+        """Give up the pull in flight."""
+        self._again.set()
+
+    async def fetch(self, batch: int = 1, timeout: float | None = None) -> list[Msg]:  # noqa: ASYNC109 - nats-py's
+        """Return messages; none when the pull was refused or given up."""
+        pulling = asyncio.ensure_future(self._inner.fetch(batch=batch, timeout=timeout))
+        renewing = asyncio.ensure_future(self._again.wait())
+        try:
+            await asyncio.wait({pulling, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            if not pulling.done():
+                self._again.clear()
+                return []
+            messages: list[Msg] = pulling.result()
+        except APIError:
+            await self._refused()
+            await asyncio.sleep(REST)
+            return []
+        else:
+            return messages
+        finally:
+            renewing.cancel()
+            pulling.cancel()
+
+    async def unsubscribe(self) -> None:
+        """End the subscription."""
+        with contextlib.suppress(NatsError):
+            await self._inner.unsubscribe()
