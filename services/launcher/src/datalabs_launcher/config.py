@@ -76,9 +76,6 @@ class LauncherSettings(Settings):
         default=60, gt=0, description="How long one instance may hold a lab for its next step."
     )
     probe_timeout: float = Field(default=2.0, gt=0, description="Longest wait for one readiness answer.")
-    environments_at_once: int = Field(
-        default=1, ge=1, description="Environments prepared at once in the background."
-    )
     keep_logs_days: float = Field(
         default=30, gt=0, description="Days that the logs of ended attempts are kept."
     )

@@ -87,7 +87,7 @@ class Neighbours:
             if cursor is None:
                 return found
 
-    async def prepare_volumes(self, record: LabRecord, *, timeout: float) -> list[Mount]:
+    async def prepare_volumes(self, record: LabRecord, *, seconds: float) -> list[Mount]:
         """Return the mounts of an attempt, made ready."""
         specification = record.specification
         request = PrepareVolumes(
@@ -101,7 +101,7 @@ class Neighbours:
             starters=specification.starters,
             starters_name=record.datalab if specification.starters else "",
         )
-        prepared = await self._rpc.call(PREPARE_VOLUMES, request, timeout=timeout, act_for=record.owner)
+        prepared = await self._rpc.call(PREPARE_VOLUMES, request, timeout=seconds, act_for=record.owner)
         return prepared.mounts
 
     async def reserve(self, holding: Holding) -> Limits:

@@ -52,9 +52,10 @@ def launch_span_id(lab_id: str, attempt: int) -> str:
 
 def launch_traceparent(record: LabRecord) -> str | None:
     """Return the trace context under which everything of this launch happens."""
-    if record.trace_id is None:
+    if record.traceparent is None or record.trace_id is None:
         return None
-    return f"00-{record.trace_id}-{launch_span_id(record.id, record.attempt)}-01"
+    flags = record.traceparent.rsplit("-", 1)[1]
+    return f"00-{record.trace_id}-{launch_span_id(record.id, record.attempt)}-{flags}"
 
 
 def token_mount(mounts: Sequence[Mount]) -> Mount | None:

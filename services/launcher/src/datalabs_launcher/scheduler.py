@@ -135,6 +135,12 @@ class Scheduler(Protocol):
     async def notices(self, runtime: Runtime) -> list[str]:
         """Return what a person should know before launching in that runtime here, in plain words."""
 
+    async def refuses(self, runtime: Runtime, *, operator: bool) -> str | None:
+        """Return why this person may not launch in that runtime here, in plain words; None: nothing speaks against it.
+
+        Where labs cannot be kept apart from one another only operators may launch.
+        """
+
     async def capacity(self) -> Capacity:
         """Return the whole and what is taken.
 

@@ -4,8 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from opentelemetry import context
-
+from datalabs_contracts.events import HEADER_TRACEPARENT
 from datalabs_contracts.labs import Reason
 from datalabs_launcher.models import STARTING, AttemptRecord, LabRecord, Moment, trace_id_of
 from datalabs_launcher.placement import launch_span_id, launch_traceparent
@@ -20,11 +19,8 @@ def in_trace_of(record: LabRecord) -> Iterator[None]:
     if traceparent is None:
         yield
         return
-    token = context.attach(telemetry.extract({"traceparent": traceparent}))
-    try:
+    with telemetry.continued({HEADER_TRACEPARENT: traceparent}):
         yield
-    finally:
-        context.detach(token)
 
 
 def send_spans(
@@ -38,6 +34,8 @@ def send_spans(
     phases = phases_of(moments)
     end = attempt.ready_at or attempt.ended_at
     if trace_id is None or attempt.traceparent is None or not phases or end is None:
+        return False
+    if attempt.traceparent.endswith("-00"):  # the click's trace is not recorded
         return False
     words = (attempt.lab_id, attempt.attempt)
     root = launch_span_id(*words)

@@ -1,0 +1,173 @@
+"""Drives labs: one step after another, woken at once by whoever knows of news, by a slow poll when nobody does."""
+
+import asyncio
+import contextlib
+import contextvars
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from datalabs_contracts.labs import LabState, Reason
+from datalabs_launcher.errors import LabMovedError
+from datalabs_launcher.lifecycle import Lifecycle
+from datalabs_launcher.models import LabRecord
+from datalabs_launcher.steps import Interrupts, StepInterruptedError
+from datalabs_launcher.store import labs
+from datalabs_launcher.tracing import in_trace_of
+from datalabs_launcher.watching import Sightings
+from datalabs_runtime.clock import Clock
+from datalabs_runtime.database import Database
+
+DUE_AT_ONCE = 100
+STEPS_AT_ONCE = 50
+"""More steps in one go than a life has mean a mistake: let others have a turn."""
+BACK_OFF = (0.2, 0.5, 1, 2, 5, 10)
+"""Seconds before a step that failed is tried again."""
+
+
+class Driver:
+    """Runs the life cycle of all labs of this instance; a part."""
+
+    name = "driver"
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        lifecycle: Lifecycle,
+        sightings: Sightings,
+        interrupts: Interrupts,
+        clock: Clock,
+        instance: str,
+        claim_seconds: float,
+    ) -> None:
+        self._database = database
+        self._lifecycle = lifecycle
+        self._sightings = sightings
+        self._interrupts = interrupts
+        self._clock = clock
+        self._instance = instance
+        self._claim = timedelta(seconds=claim_seconds)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._open = False
+        self._log = structlog.get_logger(__name__)
+
+    async def start(self) -> None:
+        """Begin to listen for the other instances' changes."""
+        self._open = True
+        self._listener = asyncio.create_task(self._listen(), name="labs listener")
+
+    async def aclose(self) -> None:
+        """Let go of all labs where they are; whoever starts next goes on with them."""
+        self._open = False
+        tasks = [*self._tasks.values(), *([self._listener] if self._listener else [])]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    def wake(self, lab_id: str) -> None:
+        """Look at a lab now, or once more when it is being looked at."""
+        if not self._open:
+            return
+        if lab_id in self._tasks:
+            self._again.add(lab_id)
+            return
+        self._tasks[lab_id] = asyncio.get_running_loop().create_task(
+            self._drive(lab_id), name=f"lab {lab_id}", context=contextvars.Context()
+        )
+
+    def interrupt(self, lab_id: str) -> None:
+        """Let a lab's current step leave what it waits for: somebody wants something else."""
+        self._interrupts.interrupt(lab_id)
+        self.wake(lab_id)
+
+    async def poll(self) -> None:
+        """Wake the labs whose time has come: the fallback for news that were lost."""
+        now = self._clock.now()
+        async with self._database.transaction() as session:
+            due = await labs.claim_due(
+                session, instance=self._instance, now=now, until=now + self._claim, limit=DUE_AT_ONCE
+            )
+        for lab_id in due:
+            self.wake(lab_id)
+
+    async def idle(self) -> None:
+        """Wait until no lab is being driven; for tests and a graceful end."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+
+    async def _listen(self) -> None:
+        async for payload in self._database.listen(labs.CHANNEL):
+            lab_id, _, instance = payload.partition(" ")
+            if lab_id and instance != self._instance:
+                self.interrupt(lab_id)
+
+    async def _drive(self, lab_id: str) -> None:
+        try:
+            while True:
+                self._again.discard(lab_id)
+                await self._take_steps(lab_id)
+                if lab_id not in self._again or not self._open:
+                    break
+        finally:
+            del self._tasks[lab_id]
+
+    async def _take_steps(self, lab_id: str) -> None:
+        """Claim a lab, take steps until it waits, and give it back with the time to look again."""
+        try:
+            now = self._clock.now()
+            async with self._database.transaction() as session:
+                record = await labs.claim(
+                    session, lab_id, instance=self._instance, now=now, until=now + self._claim
+                )
+            if record is None:
+                return
+            with (
+                in_trace_of(record),
+                structlog.contextvars.bound_contextvars(
+                    lab=lab_id, user=record.owner, trace_id=record.trace_id
+                ),
+            ):
+                due_at = await self._steps(record)
+            async with self._database.transaction() as session:
+                await labs.release(session, lab_id, instance=self._instance, due_at=due_at)
+        except SQLAlchemyError as error:  # the database is away: the poll finds the lab again
+            self._log.warning("lab.database_away", lab=lab_id, reason=type(error).__name__)
+
+    async def _steps(self, record: LabRecord) -> datetime | None:
+        lab_id = record.id
+        try:
+            for _ in range(STEPS_AT_ONCE):
+                seen = self._sightings.latest(record.job_id)
+                away = self._sightings.away_seconds()
+                result = await self._lifecycle.advance(record, seen, away_seconds=away)
+                record = result.record
+                if not result.moved:
+                    self._failures.pop(lab_id, None)
+                    return result.due_at
+        except (LabMovedError, StepInterruptedError):
+            self._again.add(lab_id)
+            return self._clock.now()
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one lab's trouble must not end the others
+            return await self._failed(record, error)
+        return self._clock.now()
+
+    async def _failed(self, record: LabRecord, error: Exception) -> datetime:
+        """Try a failed step again, later each time; a launch that fails for good is ended with the error."""
+        failures = self._failures[record.id] = self._failures.get(record.id, 0) + 1
+        self._log.exception("lab.step_failed", state=record.state, failures=failures)
+        if failures > len(BACK_OFF) and record.state in {LabState.PREPARING, LabState.STARTING}:
+            del self._failures[record.id]
+            with contextlib.suppress(LabMovedError):
+                await self._lifecycle.ending.ask(record, Reason.LAUNCHER_ERROR, f"The launch failed: {error}")
+            self._again.add(record.id)
+            return self._clock.now()
+        return self._clock.now() + timedelta(seconds=BACK_OFF[min(failures, len(BACK_OFF)) - 1])

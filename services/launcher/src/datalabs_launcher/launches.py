@@ -1,0 +1,383 @@
+"""Launch, launch again, and would it fit: from a person's wish to a stored lab that is never forgotten."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from datalabs_contracts.datalabs import LaunchSpecification, Runtime
+from datalabs_contracts.ids import lab_id_of, new_lab_id
+from datalabs_contracts.labs import Fit, LabState, LaunchBody, LaunchLab, Limits, Preflight
+from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_launcher.admission import Admission
+from datalabs_launcher.config import LauncherSettings
+from datalabs_launcher.crash_points import CrashPoints
+from datalabs_launcher.journal import Change, Journal
+from datalabs_launcher.models import PHASE_TEXTS, QUEUED, AttemptRecord, LabRecord, Moment, Taken
+from datalabs_launcher.neighbours import Holding, Neighbours
+from datalabs_launcher.placement import choose_runtime
+from datalabs_launcher.queueing import can_fit, fit, needs
+from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
+from datalabs_launcher.store import attempts, labs
+from datalabs_launcher.timeline import TOTAL, usual
+from datalabs_runtime.clock import Clock
+from datalabs_runtime.database import Database
+
+MOST_ATTEMPTS = 99
+"""Job ids number attempts with two digits, so that none is a prefix of another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """For whom a lab runs; operators have no limits."""
+
+    username: str
+    uid: int
+    unlimited: bool
+
+
+class Launches:
+    """Takes wishes for labs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        journal: Journal,
+        scheduler: Scheduler,
+        neighbours: Neighbours,
+        admission: Admission,
+        crash_points: CrashPoints,
+        clock: Clock,
+        settings: LauncherSettings,
+        queued: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._scheduler = scheduler
+        self._neighbours = neighbours
+        self._admission = admission
+        self._crash_points = crash_points
+        self._clock = clock
+        self._settings = settings
+        self._queued = queued
+        self._log = structlog.get_logger(__name__)
+
+    async def launch(self, request: LaunchLab, owner: Owner, traceparent: str | None) -> LabRecord:
+        """Store a new lab, or return the one that belongs to the request's key.
+
+        Raises `ProblemError`: what the catalogue refuses, never_fits, quota_exceeded, too_many_queued,
+        idempotency_mismatch.
+        """
+        body, key = request.body, request.idempotency_key
+        body_hash = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+        if key is not None:
+            known = await self._of_key(owner.username, key, body_hash)
+            if known is not None:
+                return known
+        specification = await self._neighbours.specification(body)
+        runtime = await self._runtime(specification, owner.unlimited)
+        await self._refuse_never(specification)
+        record = self._record(
+            lab_id_of(owner.username, key) if key else new_lab_id(),
+            request,
+            owner,
+            specification,
+            runtime,
+            body_hash=body_hash,
+            traceparent=traceparent,
+        )
+        await self._neighbours.reserve(Holding.of(record))
+        await self._crash_points.reached("reserved", record.id)
+        stored = await self._store(record)
+        if not stored:  # two clicks raced: the other one's lab is the lab, under the same id and reservation
+            known = await self._of_key(owner.username, key or "", body_hash)
+            if known is None:
+                raise ProblemError(ProblemCode.CONFLICT, "This key's lab is being removed; use another key.")
+            return known
+        await self._crash_points.reached("queued", record.id)
+        self._queued()
+        return record
+
+    async def restart(
+        self, record: LabRecord, size: str | None, *, actor: str, traceparent: str | None
+    ) -> LabRecord:
+        """Run an ended lab again as a new attempt.
+
+        Raises `ProblemError` as a launch, and lab_still_running; `LabMovedError`.
+        """
+        if not record.state.ended:
+            raise ProblemError(ProblemCode.LAB_STILL_RUNNING)
+        if record.attempt >= MOST_ATTEMPTS:
+            raise ProblemError(ProblemCode.CONFLICT, "This lab was restarted too often; launch a new one.")
+        body = LaunchBody(
+            datalab=record.datalab,
+            version=record.version,
+            size=size or record.size,
+            parameters=record.parameters,
+            volumes=record.volumes,
+            collections=record.collections,
+        )
+        specification = await self._neighbours.specification(body)
+        runtime = await self._runtime(specification, record.unlimited)
+        await self._refuse_never(specification)
+        fresh = replace(
+            record,
+            attempt=record.attempt + 1,
+            cores=specification.size.cores,
+            memory_mib=specification.size.memory_mib,
+        )
+        await self._neighbours.reserve(Holding.of(fresh))
+        await self._crash_points.reached("reserved", record.id)
+        record = await self._store_attempt(record, specification, runtime, actor, traceparent)
+        await self._crash_points.reached("queued", record.id)
+        self._queued()
+        return record
+
+    async def preflight(self, body: LaunchBody, owner: Owner) -> Preflight:
+        """Return what a launch would meet; storing nothing.
+
+        Raises `ProblemError` as the catalogue refuses.
+        """
+        specification = await self._neighbours.specification(body)
+        size = specification.size
+        runtime = await self._runtime(specification, owner.unlimited)
+        taken, queued = await self._admission.taken()
+        limits = await self._limits(owner)
+        answer, text = await self._fit(specification, taken, queued, limits)
+        async with self._database.reading() as session:
+            recent = await attempts.launch_times(
+                session, specification.datalab, specification.version, size.name
+            )
+        expected = usual(recent)
+        total = expected.pop(TOTAL, None)
+        return Preflight(
+            fit=answer,
+            text=text,
+            size=size,
+            runtime=runtime,
+            queue_position=queued + 1 if answer is Fit.QUEUE else None,
+            expected_seconds=total,
+            expected_phases=expected,
+            limits=limits,
+            notices=await self._notices(runtime),
+        )
+
+    async def _of_key(self, owner: str, key: str, body_hash: str) -> LabRecord | None:
+        async with self._database.reading() as session:
+            known = await labs.of_key(session, owner, key)
+        if known is not None and known.body_hash != body_hash:
+            raise ProblemError(ProblemCode.IDEMPOTENCY_MISMATCH)
+        return known
+
+    async def _runtime(self, specification: LaunchSpecification, operator: bool) -> Runtime:  # noqa: FBT001
+        """Return the first of the version's runtimes that runs here; of a silent cluster the best is hoped.
+
+        Raises `ProblemError` (runtime_unavailable, forbidden).
+        """
+        try:
+            runtime = choose_runtime(specification.runtimes, await self._scheduler.runtimes())
+            refusal = await self._scheduler.refuses(runtime, operator=operator) if runtime else None
+        except SchedulerAwayError:
+            return specification.runtimes.order[0]
+        if runtime is None:
+            wanted = ", ".join(specification.runtimes.order)
+            raise ProblemError(
+                ProblemCode.RUNTIME_UNAVAILABLE, f"It runs as {wanted}, which this site does not offer."
+            )
+        if refusal is not None:
+            raise ProblemError(ProblemCode.FORBIDDEN, refusal)
+        return runtime
+
+    async def _refuse_never(self, specification: LaunchSpecification) -> None:
+        size = specification.size
+        try:
+            capacity = await self._admission.capacity()
+        except SchedulerAwayError:
+            return
+        if not can_fit(size.cores, size.memory_mib, capacity):
+            raise ProblemError(
+                ProblemCode.NEVER_FITS,
+                f"{size.title} needs {needs(size.cores, size.memory_mib)};"
+                f" this site has {needs(capacity.cores, capacity.memory_mib)} in all.",
+            )
+
+    async def _store(self, record: LabRecord) -> bool:
+        """Insert the lab with its first attempt, its first transition and its event; False when it exists."""
+        async with self._database.transaction() as session:
+            if await labs.waiting_of(session, record.owner) >= self._settings.max_queued:
+                refused = True
+            else:
+                refused = False
+                if not await labs.add(session, record):
+                    return False
+                await self._add_attempt(session, record, record.owner)
+                self._journal.tell(
+                    session, record, Change(at=record.created_at, state=LabState.QUEUED, actor=record.owner)
+                )
+        if refused:
+            await self._release(record)
+            raise ProblemError(
+                ProblemCode.TOO_MANY_QUEUED,
+                f"{self._settings.max_queued} of your labs wait for a free place already.",
+                max_queued=self._settings.max_queued,
+            )
+        return True
+
+    async def _add_attempt(self, session: Any, record: LabRecord, actor: str) -> None:
+        await attempts.add(
+            session,
+            AttemptRecord(
+                lab_id=record.id,
+                attempt=record.attempt,
+                job_id=None,
+                requested_at=record.requested_at,
+                traceparent=record.traceparent,
+            ),
+        )
+        first = Moment(at=record.requested_at, state=LabState.QUEUED, phase=QUEUED, actor=actor)
+        await attempts.add_moments(session, record.id, record.attempt, [first])
+
+    async def _store_attempt(
+        self,
+        record: LabRecord,
+        specification: LaunchSpecification,
+        runtime: Runtime,
+        actor: str,
+        traceparent: str | None,
+    ) -> LabRecord:
+        now = self._clock.now()
+        values = {
+            **_of_specification(specification, runtime),
+            **_untouched(now),
+            "attempt": record.attempt + 1,
+            "traceparent": traceparent,
+        }
+        async with self._database.transaction() as session:
+            fresh = await labs.change(session, record, **values)
+            await self._add_attempt(session, fresh, actor)
+            self._journal.tell(session, fresh, Change(at=now, state=LabState.QUEUED, actor=actor))
+        return fresh
+
+    async def _release(self, record: LabRecord) -> None:
+        try:
+            await self._neighbours.release(Holding.of(record))
+        except ProblemError as problem:  # accounting compares its reservations with our labs by itself
+            self._log.warning("release.failed", lab=record.id, code=problem.code)
+
+    async def _limits(self, owner: Owner) -> Limits | None:
+        """Return the limits; a launch panel without them is better than none."""
+        try:
+            return await self._neighbours.limits(owner.username, unlimited=owner.unlimited)
+        except ProblemError as problem:
+            self._log.info("limits.unknown", code=problem.code)
+            return None
+
+    async def _fit(
+        self, specification: LaunchSpecification, taken: Taken, queued: int, limits: Limits | None
+    ) -> tuple[Fit, str]:
+        size = specification.size
+        over = _over(limits, size.cores, size.memory_mib) if limits else ""
+        try:
+            capacity = await self._admission.capacity()
+        except SchedulerAwayError:
+            return Fit.QUEUE, "The cluster does not answer; it would start when the cluster is back."
+        answer = fit(size, capacity, taken, queued=queued)
+        if answer is Fit.NEVER:
+            return answer, f"This site has {needs(capacity.cores, capacity.memory_mib)} in all."
+        if over:
+            return Fit.OVER_LIMIT, over
+        if answer is Fit.QUEUE:
+            return answer, f"It would wait for {needs(size.cores, size.memory_mib)}."
+        return answer, "It would start now."
+
+    async def _notices(self, runtime: Runtime) -> list[str]:
+        try:
+            return await self._scheduler.notices(runtime)
+        except SchedulerAwayError:
+            return ["The cluster does not answer at the moment."]
+
+    def _record(
+        self,
+        lab_id: str,
+        request: LaunchLab,
+        owner: Owner,
+        specification: LaunchSpecification,
+        runtime: Runtime,
+        *,
+        body_hash: str,
+        traceparent: str | None,
+    ) -> LabRecord:
+        now, body = self._clock.now(), request.body
+        return LabRecord(
+            id=lab_id,
+            owner=owner.username,
+            owner_uid=owner.uid,
+            unlimited=owner.unlimited,
+            name=body.name or specification.title[:80],
+            volumes=body.volumes,
+            idempotency_key=request.idempotency_key,
+            body_hash=body_hash,
+            attempt=1,
+            revision=1,
+            created_at=now,
+            traceparent=traceparent,
+            delete_requested=False,
+            deleted_at=None,
+            **_of_specification(specification, runtime),
+            **_untouched(now),
+        )
+
+
+def _of_specification(specification: LaunchSpecification, runtime: Runtime) -> dict[str, Any]:
+    """Return what a lab takes from the catalogue's answer."""
+    return {
+        "datalab": specification.datalab,
+        "datalab_title": specification.title,
+        "version": specification.version,
+        "kind": specification.kind,
+        "runtime": runtime,
+        "size": specification.size.name,
+        "cores": specification.size.cores,
+        "memory_mib": specification.size.memory_mib,
+        "disk_mib": specification.size.disk_mib,
+        "parameters": specification.parameters,
+        "collections": specification.collections,
+        "specification_document": specification.model_dump(mode="json"),
+    }
+
+
+def _untouched(now: datetime) -> dict[str, Any]:
+    """Return what an attempt is at its beginning: queued, reserved, nothing else."""
+    missing = (
+        "reason progress_fraction exit_code signal queue_position started_at ready_at ended_at expires_at"
+        " last_active_at noticed_minutes job_id port intended_at submitted_at host host_port node"
+    )
+    return {
+        **dict.fromkeys(missing.split()),
+        "state": LabState.QUEUED,
+        "phase": QUEUED,
+        "progress_text": PHASE_TEXTS[QUEUED],
+        "message": "",
+        "last_lines": [],
+        "reserved": True,
+        "requested_at": now,
+        "state_since": now,
+        "phase_since": now,
+        "due_at": now,
+    }
+
+
+def _over(limits: Limits, cores: float, memory_mib: int) -> str:
+    """Return which limit a launch would exceed, in words; empty when none."""
+    used = limits.used
+    if limits.max_labs is not None and used.labs + 1 > limits.max_labs:
+        return f"You have {used.labs} of {limits.max_labs} labs."
+    if limits.max_cores is not None and used.cores + cores > limits.max_cores:
+        return f"You use {used.cores:g} of {limits.max_cores:g} cores."
+    if limits.max_memory_mib is not None and used.memory_mib + memory_mib > limits.max_memory_mib:
+        return f"You use {used.memory_mib / 1024:g} of {limits.max_memory_mib / 1024:g} GiB."
+    return ""

@@ -1,0 +1,128 @@
+"""Small regular work: signs of use, token files, spans of finished launches, removal of what is old."""
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from datalabs_contracts.labs import LabState
+from datalabs_contracts.problems import ProblemError
+from datalabs_launcher.config import LauncherSettings
+from datalabs_launcher.models import LabRecord
+from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
+from datalabs_launcher.store import attempts, labs
+from datalabs_launcher.timeline import durations, phases_of
+from datalabs_launcher.tokens import LabTokens
+from datalabs_launcher.tracing import send_spans
+from datalabs_launcher.volumes import LabVolumes
+from datalabs_runtime.clock import Clock
+from datalabs_runtime.database import Database
+
+FLUSH = timedelta(seconds=15)
+"""After so long the exporter has sent what it was given, or has given it up."""
+UNTRACED_AT_ONCE = 200
+TIMES_KEPT = timedelta(days=90)
+
+
+class Upkeep:
+    """Regular work on all labs; each method is one loop's work."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        scheduler: Scheduler,
+        volumes: LabVolumes,
+        tokens: LabTokens,
+        clock: Clock,
+        settings: LauncherSettings,
+    ) -> None:
+        self._database = database
+        self._scheduler = scheduler
+        self._volumes = volumes
+        self._tokens = tokens
+        self._clock = clock
+        self._settings = settings
+        self._sent: dict[tuple[str, int], datetime] = {}
+        self._log = structlog.get_logger(__name__)
+
+    async def look_for_use(self) -> None:
+        """Note which labs are in use; what cannot be told counts as use, nothing is ended for lack of knowledge."""
+        for record in await self._ready():
+            if record.batch or record.specification.idle.minutes == 0 or record.job_id is None:
+                continue
+            try:
+                active = await self._scheduler.active(record.job_id)
+            except SchedulerAwayError:
+                active = None
+            if active is not False:
+                async with self._database.transaction() as session:
+                    await labs.touch(session, record.id, last_active_at=self._clock.now())
+
+    async def refresh_tokens(self) -> None:
+        """Renew the token files of running labs in place."""
+        for record in await self._ready():
+            try:
+                await self._tokens.put(record, await self._volumes.mounts(record))
+            except ProblemError as problem:
+                self._log.warning("token.not_refreshed", lab=record.id, code=problem.code)
+
+    async def account_for(self, lab_id: str, attempt: int) -> None:
+        """Send the spans of a launch that became ready or ended, and remember how long it took."""
+        async with self._database.transaction() as session:
+            record = await labs.get(session, lab_id)
+            known = await attempts.get(session, lab_id, attempt)
+            if record is None or known is None:
+                return
+            moments = await attempts.moments(session, lab_id, attempt)
+            if known.ready_at is not None and record.attempt == attempt:
+                await attempts.add_launch_time(
+                    session,
+                    lab_id,
+                    attempt,
+                    of=(record.datalab, record.version, record.size),
+                    ready_at=known.ready_at,
+                    phases=durations(phases_of(moments)),
+                )
+        reason = record.reason if record.attempt == attempt else None
+        send_spans(known, moments, datalab=record.datalab, reason=reason)
+        self._sent[lab_id, attempt] = self._clock.now()
+
+    async def account_for_all(self) -> None:
+        """Send what a launcher that died may not have sent; an attempt counts as traced when the exporter had time.
+
+        The spans' ids are the same each time, so sending twice shows once.
+        """
+        async with self._database.reading() as session:
+            untraced = await attempts.untraced(session, UNTRACED_AT_ONCE)
+        now = self._clock.now()
+        for attempt in untraced:
+            key = (attempt.lab_id, attempt.attempt)
+            sent = self._sent.get(key)
+            if sent is None:
+                await self.account_for(*key)
+            elif now - sent >= FLUSH:
+                async with self._database.transaction() as session:
+                    await attempts.change(session, *key, traced=True)
+                del self._sent[key]
+
+    async def prune(self) -> None:
+        """Remove what is older than the site keeps it."""
+        now, settings = self._clock.now(), self._settings
+        async with self._database.transaction() as session:
+            removed = await labs.prune(
+                session,
+                ended_before=now - timedelta(days=settings.keep_labs_days),
+                deleted_before=now - timedelta(days=settings.keep_deleted_days),
+            )
+            await attempts.prune(
+                session,
+                removed,
+                logs_before=now - timedelta(days=settings.keep_logs_days),
+                times_before=now - TIMES_KEPT,
+            )
+        if removed:
+            self._log.info("labs.pruned", count=len(removed))
+
+    async def _ready(self) -> list[LabRecord]:
+        async with self._database.reading() as session:
+            return [record for record in await labs.alive(session) if record.state is LabState.READY]

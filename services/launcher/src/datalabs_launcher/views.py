@@ -1,0 +1,161 @@
+"""What the launcher tells of labs: lists, timelines, logs, routes, capacity."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from datalabs_contracts.base import Page, PageQuery
+from datalabs_contracts.cursors import decode_cursor, encode_cursor
+from datalabs_contracts.datalabs import Readiness
+from datalabs_contracts.labs import (
+    Capacity,
+    Lab,
+    LabsQuery,
+    LabState,
+    Logs,
+    Route,
+    Timeline,
+)
+from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_launcher.admission import Admission
+from datalabs_launcher.models import AttemptRecord, LabRecord
+from datalabs_launcher.placement import Site, open_path
+from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
+from datalabs_launcher.store import attempts, labs
+from datalabs_launcher.store import environments as readiness
+from datalabs_launcher.timeline import timeline_of
+from datalabs_runtime.clock import Clock
+from datalabs_runtime.database import Database
+
+LOG_SECONDS = 4.0
+
+
+class Views:
+    """Answers questions; changes nothing."""
+
+    def __init__(
+        self, *, database: Database, scheduler: Scheduler, admission: Admission, clock: Clock, site: Site
+    ) -> None:
+        self._database = database
+        self._scheduler = scheduler
+        self._admission = admission
+        self._clock = clock
+        self._site = site
+
+    async def page(self, query: LabsQuery, owner: str | None) -> Page[Lab]:
+        """Return a page of labs, newest first."""
+        after: tuple[datetime, str] | None = None
+        if query.cursor is not None:
+            micros, lab_id = decode_cursor("labs", query.cursor, int, str)
+            after = (_moment(micros), lab_id)
+        async with self._database.reading() as session:
+            found = await labs.listed(
+                session,
+                owner=owner,
+                include_ended=query.include_ended,
+                limit=query.limit + 1,
+                after=after,
+            )
+        items = found[: query.limit]
+        more = len(found) > query.limit
+        last = encode_cursor("labs", _micros(items[-1].created_at), items[-1].id) if more else None
+        return Page[Lab](items=[record.contract() for record in items], next=last)
+
+    async def timeline(self, record: LabRecord, attempt: int | None) -> Timeline:
+        """Return the timeline of an attempt.
+
+        Raises `ProblemError` (not_found) for an attempt that never was.
+        """
+        known = await self._attempt(record, attempt)
+        async with self._database.reading() as session:
+            moments = await attempts.moments(session, record.id, known.attempt)
+            recent = await attempts.launch_times(session, record.datalab, record.version, record.size)
+        return timeline_of(known, moments, now=self._clock.now(), recent=recent)
+
+    async def logs(self, record: LabRecord, attempt: int | None, lines: int) -> Logs:
+        """Return the last log lines: of a living attempt from the scheduler, of an ended one from the store."""
+        known = await self._attempt(record, attempt)
+        alive = known.attempt == record.attempt and not record.state.ended and known.job_id is not None
+        if alive and known.job_id is not None:
+            try:
+                async with asyncio.timeout(LOG_SECONDS):
+                    found, older = await self._scheduler.logs(known.job_id, lines=lines)
+            except (SchedulerAwayError, TimeoutError):
+                raise ProblemError(
+                    ProblemCode.SERVICE_UNAVAILABLE, "The cluster does not answer.", retry_after=2
+                ) from None
+            return Logs(lab_id=record.id, attempt=known.attempt, lines=found, truncated=older)
+        kept = known.log_lines[-lines:]
+        cut = known.log_truncated or len(kept) < len(known.log_lines)
+        return Logs(lab_id=record.id, attempt=known.attempt, lines=kept, truncated=cut)
+
+    def route(self, record: LabRecord) -> Route:
+        """Return where a live lab answers.
+
+        Raises `ProblemError` (lab_ended, lab_not_ready).
+        """
+        if record.state.ended or record.state is LabState.STOPPING:
+            raise ProblemError(ProblemCode.LAB_ENDED)
+        if record.state not in {LabState.READY, LabState.UNREACHABLE} or record.host is None:
+            raise ProblemError(ProblemCode.LAB_NOT_READY)
+        if record.batch:
+            raise ProblemError(ProblemCode.LAB_NOT_READY, "A batch lab has no page to open.")
+        return Route(
+            lab_id=record.id,
+            attempt=record.attempt,
+            owner=record.owner,
+            state=record.state,
+            host=record.host,
+            port=record.host_port or record.port or 0,
+            open_path=open_path(record, site=self._site),
+            trace_id=record.trace_id,
+            revision=record.revision,
+        )
+
+    async def capacity(self) -> Capacity:
+        """Return what the cluster has and what labs hold.
+
+        Raises `ProblemError` (service_unavailable) when the cluster does not answer.
+        """
+        try:
+            whole = await self._admission.capacity()
+        except SchedulerAwayError:
+            raise ProblemError(ProblemCode.SERVICE_UNAVAILABLE, "The cluster does not answer.") from None
+        taken, queued = await self._admission.taken()
+        changes = {"cores_taken": taken.cores, "memory_taken_mib": taken.memory_mib, "queued": queued}
+        return whole.model_copy(update=changes)
+
+    async def readiness(self, query: PageQuery) -> Page[Readiness]:
+        """Return a page of environments."""
+        after: tuple[str, str] | None = None
+        if query.cursor is not None:
+            datalab, version = decode_cursor("readiness", query.cursor, str, str)
+            after = (datalab, version)
+        async with self._database.reading() as session:
+            found = await readiness.listed(session, limit=query.limit + 1, after=after)
+        items = found[: query.limit]
+        more = len(found) > query.limit
+        last = encode_cursor("readiness", items[-1].datalab, items[-1].version) if more else None
+        return Page[Readiness](items=[record.contract() for record in items], next=last)
+
+    async def _attempt(self, record: LabRecord, attempt: int | None) -> AttemptRecord:
+        async with self._database.reading() as session:
+            known = await attempts.get(session, record.id, attempt or record.attempt)
+        if known is None:
+            raise ProblemError(ProblemCode.NOT_FOUND, "There is no such attempt.")
+        return known
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+def _moment(micros: int) -> datetime:
+    """Return the moment of a cursor.
+
+    Raises `ProblemError` (invalid_cursor) for one that no calendar has.
+    """
+    seconds, rest = divmod(micros, 1_000_000)
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    except (ValueError, OverflowError, OSError):
+        raise ProblemError(ProblemCode.INVALID_CURSOR) from None
