@@ -70,7 +70,7 @@ def build(config: Path | None = None) -> Service:
         [
             health,
             database,
-            Seeding(accounts, settings.seed_file or platform.state_folder / "credentials.json"),
+            Seeding(accounts, settings.seed_file or platform.secrets_folder / "accounts.json"),
             messaging,
             OutboxRelay(database, Base, messaging, clock=clock),
             Loop("end expired sessions", EXPIRY_EVERY, sessions.end_due, clock=clock),

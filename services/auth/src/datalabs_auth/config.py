@@ -16,7 +16,7 @@ class AuthSettings(Settings):
 
     seed_file: Path | None = Field(
         default=None,
-        description="JSON with `accounts` to make when missing; by default credentials.json of the state folder.",
+        description="JSON with `accounts` to make when missing; by default secrets/accounts.json of the state folder.",
     )
     uid_first: int = Field(default=200_000, ge=1000, description="The first POSIX uid given to a person.")
     uid_last: int = Field(default=299_999, ge=1000, description="The last POSIX uid given to a person.")

@@ -24,6 +24,8 @@ PERSON = (
     people.c.created_at.label("person_created_at"),
 )
 
+SESSION = tuple(column for column in sessions.c if column.name != "person_id")
+
 
 def _person(row: Any) -> Person:
     return Person(
@@ -52,7 +54,7 @@ def _session(row: Any) -> SessionRecord:
 
 
 def _sessions() -> Select[Any]:
-    return select(sessions, *PERSON).join(people, people.c.id == sessions.c.person_id)
+    return select(*SESSION, *PERSON).join(people, people.c.id == sessions.c.person_id)
 
 
 class Store:

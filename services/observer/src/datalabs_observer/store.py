@@ -1,0 +1,282 @@
+"""All of the observer's SQL. A store works within the transaction of the session that it is given."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, delete, func, literal, or_, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from datalabs_contracts.observations import (
+    DeadLetter,
+    DeadLetterState,
+    EventsQuery,
+    Span,
+    StoredEvent,
+    TracesQuery,
+    TraceSummary,
+)
+from datalabs_observer.models import KeptEvent, KeptSpan, Letter, Shelf, TracePart
+from datalabs_observer.tables import dead_letters, events, shelves, spans, traces
+from datalabs_observer.times import NANOSECONDS, from_nanoseconds
+
+AWAY = (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError)
+"""What is raised while the database is away."""
+
+# One parameter holds the whole batch: a statement with thousands of parameters takes longer to build than to run.
+INSERT_EVENTS = text(
+    """
+    INSERT INTO events (id, type, entity, entity_id, fact, subject, source, owner, time, sequence, trace_id, data, bytes)
+    SELECT id, type, entity, entity_id, fact, subject, source, owner, time, sequence, trace_id, data, bytes
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id text, type text, entity text, entity_id text, fact text,
+        subject text, source text, owner text, time timestamptz, sequence bigint, trace_id text, data jsonb, bytes int)
+    ON CONFLICT DO NOTHING RETURNING bytes
+    """
+)
+INSERT_SPANS = text(
+    """
+    INSERT INTO spans (trace_id, span_id, joins, parent_id, name, kind, service, start_ns, end_ns, status,
+        status_message, attributes, events, bytes)
+    SELECT trace_id, span_id, joins, parent_id, name, kind, service, start_ns, end_ns, status, status_message,
+        attributes, events, bytes
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(trace_id text, span_id text, joins text, parent_id text,
+        name text, kind text, service text, start_ns bigint, end_ns bigint, status text, status_message text,
+        attributes jsonb, events jsonb, bytes int)
+    ON CONFLICT DO NOTHING RETURNING trace_id, span_id
+    """
+)
+
+
+class Store:
+    """Events, spans, traces and dead letters."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add_events(self, kept: list[KeptEvent]) -> int:
+        """Insert events that are not there yet; return the bytes they take."""
+        rows = [
+            {
+                **one.event.model_dump(mode="json"),
+                "entity": one.entity,
+                "entity_id": one.entity_id,
+                "fact": one.fact,
+                "owner": one.owner,
+                "bytes": one.bytes,
+            }
+            for one in kept
+        ]
+        result = await self._session.execute(INSERT_EVENTS, {"rows": json.dumps(rows)})
+        return sum(result.scalars())
+
+    async def events(
+        self, query: EventsQuery, *, after: tuple[datetime, str] | None, limit: int
+    ) -> list[StoredEvent]:
+        """Return events, newest first, from behind this one."""
+        statement = select(events).order_by(events.c.time.desc(), events.c.id.desc()).limit(limit)
+        for name in ("entity", "entity_id", "fact", "owner", "trace_id"):
+            wanted = getattr(query, name)
+            if wanted is not None:
+                statement = statement.where(events.c[name] == wanted)
+        if query.since is not None:
+            statement = statement.where(events.c.time >= query.since)
+        if query.until is not None:
+            statement = statement.where(events.c.time < query.until)
+        if after is not None:
+            statement = statement.where(tuple_(events.c.time, events.c.id) < _key(*after))
+        rows = await self._session.execute(statement)
+        return [StoredEvent.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - its public API
+
+    async def delete_events(self, *, before: datetime | None, limit: int) -> int:
+        """Delete the oldest events, at most `limit`, with `before` only older ones; return how many."""
+        oldest = select(events.c.id).order_by(events.c.time, events.c.id).limit(limit)
+        if before is not None:
+            oldest = oldest.where(events.c.time < before)
+        statement = delete(events).where(events.c.id.in_(oldest)).returning(events.c.bytes)
+        gone = (await self._session.execute(statement)).scalars().all()
+        await self.shelve(Shelf.EVENTS, -sum(gone))
+        return len(gone)
+
+    async def add_spans(self, kept: list[KeptSpan]) -> list[KeptSpan]:
+        """Insert spans that are not there yet; return these."""
+        rows = [{**one.span.model_dump(mode="json"), "joins": one.joins, "bytes": one.bytes} for one in kept]
+        result = await self._session.execute(INSERT_SPANS, {"rows": json.dumps(rows)})
+        fresh = {(row.trace_id, row.span_id) for row in result}
+        by_key = {(one.span.trace_id, one.span.span_id): one for one in reversed(kept)}
+        return [by_key[key] for key in fresh]
+
+    async def add_to_traces(self, parts: Iterable[TracePart]) -> None:
+        """Add to the rows of traces; a root span's name holds, before one is there the earliest span's."""
+        for part in parts:
+            insert = upsert(traces).values(
+                trace_id=part.trace_id,
+                name=part.name,
+                service=part.service,
+                rooted=part.rooted,
+                start_ns=part.start_ns,
+                end_ns=part.end_ns,
+                spans=part.spans,
+                errors=part.errors,
+                lab_id=part.lab_id,
+                bytes=part.bytes,
+            )
+            new = insert.excluded
+            better = or_(
+                new.rooted & ~traces.c.rooted,
+                (new.rooted == traces.c.rooted) & (new.start_ns < traces.c.start_ns),
+            )
+            await self._session.execute(
+                insert.on_conflict_do_update(
+                    index_elements=[traces.c.trace_id],
+                    set_={
+                        "name": _if(better, new.name, traces.c.name),
+                        "service": _if(better, new.service, traces.c.service),
+                        "rooted": new.rooted | traces.c.rooted,
+                        "start_ns": func.least(new.start_ns, traces.c.start_ns),
+                        "end_ns": func.greatest(new.end_ns, traces.c.end_ns),
+                        "spans": traces.c.spans + new.spans,
+                        "errors": traces.c.errors + new.errors,
+                        "lab_id": func.coalesce(traces.c.lab_id, new.lab_id),
+                        "bytes": traces.c.bytes + new.bytes,
+                    },
+                )
+            )
+
+    async def trace(self, trace_id: str, *, after: tuple[int, str] | None, limit: int) -> list[Span]:
+        """Return spans of a trace and those that join it, oldest first, from behind this one."""
+        statement = (
+            select(spans)
+            .where(or_(spans.c.trace_id == trace_id, spans.c.joins == trace_id))
+            .order_by(spans.c.start_ns, spans.c.span_id)
+            .limit(limit)
+        )
+        if after is not None:
+            statement = statement.where(tuple_(spans.c.start_ns, spans.c.span_id) > _key(*after))
+        rows = await self._session.execute(statement)
+        return [Span.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - its public API
+
+    async def traces(
+        self, query: TracesQuery, *, after: tuple[int, str] | None, limit: int
+    ) -> list[tuple[int, TraceSummary]]:
+        """Return traces with the sort key of each, newest first, from behind this one."""
+        statement = select(traces).order_by(traces.c.start_ns.desc(), traces.c.trace_id.desc()).limit(limit)
+        if query.lab_id is not None:
+            statement = statement.where(traces.c.lab_id == query.lab_id)
+        if query.errors_only:
+            statement = statement.where(traces.c.errors > 0)
+        if query.min_seconds is not None:
+            least = min(query.min_seconds, 1e9) * NANOSECONDS
+            statement = statement.where(traces.c.end_ns - traces.c.start_ns >= int(least))
+        if after is not None:
+            statement = statement.where(tuple_(traces.c.start_ns, traces.c.trace_id) < _key(*after))
+        return [(row.start_ns, _summary(row)) for row in await self._session.execute(statement)]
+
+    async def delete_traces(self, *, before_ns: int | None, limit: int) -> int:
+        """Delete the oldest traces with their spans, at most `limit`; return how many."""
+        oldest = select(traces.c.trace_id).order_by(traces.c.start_ns, traces.c.trace_id).limit(limit)
+        if before_ns is not None:
+            oldest = oldest.where(traces.c.start_ns < before_ns)
+        statement = (
+            delete(traces).where(traces.c.trace_id.in_(oldest)).returning(traces.c.trace_id, traces.c.bytes)
+        )
+        gone = (await self._session.execute(statement)).all()
+        if gone:
+            ids = [row.trace_id for row in gone]
+            await self._session.execute(delete(spans).where(spans.c.trace_id.in_(ids)))
+            await self.shelve(Shelf.SPANS, -sum(row.bytes for row in gone))
+        return len(gone)
+
+    async def shelf(self, shelf: Shelf) -> int:
+        """Return how many bytes lie on a shelf."""
+        statement = select(shelves.c.bytes).where(shelves.c.name == shelf)
+        return int((await self._session.execute(statement)).scalar_one_or_none() or 0)
+
+    async def shelve(self, shelf: Shelf, more: int) -> None:
+        """Count bytes that came to a shelf, or with a negative number went."""
+        if more:
+            statement = upsert(shelves).values(name=shelf, bytes=more)
+            await self._session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[shelves.c.name], set_={"bytes": shelves.c.bytes + more}
+                )
+            )
+
+    async def add_letter(self, letter: Letter) -> None:
+        """Insert a dead letter unless it is there."""
+        statement = upsert(dead_letters).values(
+            id=letter.id,
+            sequence=letter.sequence,
+            subject=letter.subject,
+            consumer=letter.consumer,
+            error=letter.error,
+            deliveries=letter.deliveries,
+            time=letter.time,
+            state=DeadLetterState.OPEN,
+            data=letter.data,
+            headers=letter.headers,
+        )
+        await self._session.execute(statement.on_conflict_do_nothing())
+
+    async def letters(self, *, after: tuple[datetime, str] | None, limit: int) -> list[DeadLetter]:
+        """Return dead letters, newest first, from behind this one."""
+        statement = (
+            select(dead_letters).order_by(dead_letters.c.time.desc(), dead_letters.c.id.desc()).limit(limit)
+        )
+        if after is not None:
+            statement = statement.where(tuple_(dead_letters.c.time, dead_letters.c.id) < _key(*after))
+        return [_letter(row) for row in await self._session.execute(statement)]
+
+    async def letter(self, letter_id: str) -> DeadLetter | None:
+        """Return one dead letter."""
+        statement = select(dead_letters).where(dead_letters.c.id == letter_id)
+        row = (await self._session.execute(statement)).one_or_none()
+        return _letter(row) if row else None
+
+    async def mark_replayed(self, letter_id: str) -> None:
+        """Note that a dead letter was published again."""
+        statement = update(dead_letters).where(dead_letters.c.id == letter_id)
+        await self._session.execute(statement.values(state=DeadLetterState.REPLAYED))
+
+    async def delete_letters(self, *, before: datetime) -> int:
+        """Delete dead letters that are too old; return how many."""
+        statement = delete(dead_letters).where(dead_letters.c.time < before).returning(dead_letters.c.id)
+        return len((await self._session.execute(statement)).all())
+
+
+def _key(*parts: Any) -> ColumnElement[Any]:
+    return tuple_(*(literal(part) for part in parts))
+
+
+def _if(condition: ColumnElement[bool], this: ColumnElement[Any], other: ColumnElement[Any]) -> Any:
+    return case((condition, this), else_=other)
+
+
+def _summary(row: Any) -> TraceSummary:
+    return TraceSummary(
+        trace_id=row.trace_id,
+        name=row.name,
+        service=row.service,
+        started_at=from_nanoseconds(row.start_ns),
+        seconds=(row.end_ns - row.start_ns) / NANOSECONDS,
+        spans=row.spans,
+        errors=row.errors,
+        lab_id=row.lab_id,
+    )
+
+
+def _letter(row: Any) -> DeadLetter:
+    return DeadLetter(
+        id=row.id,
+        subject=row.subject,
+        consumer=row.consumer,
+        error=row.error,
+        deliveries=row.deliveries,
+        time=row.time,
+        state=DeadLetterState(row.state),
+        data=row.data,
+        headers=row.headers,
+    )
