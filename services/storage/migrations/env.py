@@ -1,4 +1,4 @@
-"""Alembic's entry for storage."""
+"""Alembic runs the migrations of this service from here."""
 
 from datalabs_runtime.migrations import run_env
 
