@@ -21,7 +21,8 @@ State = Annotated[
         "--state", metavar="DIR", help="The state folder; else DATALABS_STATE, else ~/.local/state/datalabs."
     ),
 ]
-_SUPERVISOR = "supervisor"
+_PLAIN_WIDTH = 160
+"""Columns of a table that goes to no terminal."""
 
 
 @contextmanager
@@ -131,7 +132,7 @@ def _show(document: dict[str, object]) -> None:
     assert isinstance(parts, list)
     memory = {part["name"]: part["memory_kib"] or 0 for part in parts}
     total = sum(memory.values()) + int(str(document["memory_kib"] or 0))
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     words = "is ready" if document["ready"] else "is not ready"
     console.print(f"Open Datalabs {words} at {document['address']}", markup=False)
     console.print(
@@ -206,7 +207,7 @@ def config(
         table.add_column(column, overflow="fold")
     for one in origins:
         table.add_row(one.name, one.value, one.origin, one.description)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
 
 
 def _folder(named: Path | None) -> StateFolder:

@@ -40,14 +40,23 @@ def rotate(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
     return True
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last lines of a log; none if there is no log."""
+def size_of(path: Path) -> int:
+    """Return how many bytes a log has."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def last_lines(path: Path, count: int, *, since: int = 0) -> list[str]:
+    """Return the last lines of a log, none of them before byte `since`; none if there is no log."""
     try:
         with path.open("rb") as file:
             position = file.seek(0, os.SEEK_END)
+            since = since if since <= position else 0
             data = b""
-            while position > 0 and data.count(b"\n") <= count:
-                step = min(_BLOCK, position)
+            while position > since and data.count(b"\n") <= count:
+                step = min(_BLOCK, position - since)
                 position = file.seek(position - step)
                 data = file.read(step) + data
                 file.seek(position)
@@ -56,16 +65,16 @@ def last_lines(path: Path, count: int) -> list[str]:
     return data.decode("utf-8", errors="replace").splitlines()[-count:] if count else []
 
 
-def follow(path: Path) -> Iterator[str]:
+def follow(path: Path, *, pause: float = _FOLLOW_SECONDS) -> Iterator[str]:
     """Yield what is appended from now on, for ever; a rotation in between does not end it."""
-    position = path.stat().st_size if path.exists() else 0
+    position = size_of(path)
     rest = b""
     while True:
-        size = path.stat().st_size if path.exists() else 0
+        size = size_of(path)
         if size < position:
             position = 0
         if size == position:
-            time.sleep(_FOLLOW_SECONDS)
+            time.sleep(pause)
             continue
         with path.open("rb") as file:
             file.seek(position)

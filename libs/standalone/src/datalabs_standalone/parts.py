@@ -111,6 +111,7 @@ class Keeper:
         self._restarts = Restarts(policy=plan.policy)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._log_began = 0
 
     def begin(self) -> None:
         """Start the part, and keep it."""
@@ -145,6 +146,8 @@ class Keeper:
     async def _live_once(self, began: float) -> str:
         """Start it and watch it until it ends; return how it ended."""
         self._set(PartState.STARTING)
+        if self._restarts.in_a_row == 0:
+            self._log_began = logs.size_of(self.plan.log)
         try:
             pid = await self.plan.start()
         except (OSError, CannotStartError) as error:
@@ -165,7 +168,9 @@ class Keeper:
             self._set(PartState.FAILING, died)
             self.failing.set()
             if first:
-                self._listener.failing(self.status, logs.last_lines(self.plan.log, _SHOWN_LINES))
+                self._listener.failing(
+                    self.status, logs.last_lines(self.plan.log, _SHOWN_LINES, since=self._log_began)
+                )
         else:
             self._set(PartState.RESTARTING, died)
         with contextlib.suppress(TimeoutError):
@@ -181,7 +186,7 @@ class Keeper:
             if not asking.done():
                 asking.cancel()
                 break
-            answer = asking.result()
+            answer = self._answer_of(asking)
             silent = 0 if answer.heard else silent + 1
             if not self._stopping.is_set():
                 self._take(answer, silent, began)
@@ -190,6 +195,14 @@ class Keeper:
             else:
                 pause = min(_SLOWEST_FIRST_PROBE_SECONDS, max(pause, (time.monotonic() - began) / 20))
             await asyncio.wait({exited}, timeout=pause)
+
+    @staticmethod
+    def _answer_of(asking: "asyncio.Future[Answer]") -> Answer:
+        """Return the answer; a probe that breaks must not end the keeping."""
+        try:
+            return asking.result()
+        except Exception as error:  # noqa: BLE001 - the edge of the loop: shown as the part's words
+            return Answer(ready=False, heard=False, text=f"cannot be asked: {error!r}")
 
     def _take(self, answer: Answer, silent: int, began: float) -> None:
         """Draw the conclusion from one answer."""

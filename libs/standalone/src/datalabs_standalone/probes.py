@@ -32,7 +32,7 @@ def quiet(probe: Probe) -> Probe:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 return await probe()
-        except (OSError, EOFError, TimeoutError, ValueError, struct.error):
+        except (OSError, EOFError, TimeoutError, ValueError, LookupError, struct.error):
             return SILENCE
 
     return ask

@@ -162,11 +162,11 @@ def parts_table(parts: Sequence[PartStatus], memory: dict[str, int] | None = Non
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("part", "state", "started in"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     if memory is not None:
         for column in ("pid", "since", "restarts", "memory"):
-            table.add_column(column, justify="right")
-    table.add_column("")
+            table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", overflow="ellipsis", no_wrap=True)
     for part in parts:
         cells = [
             part.name,
@@ -177,12 +177,19 @@ def parts_table(parts: Sequence[PartStatus], memory: dict[str, int] | None = Non
             kib = memory.get(part.name, 0)
             cells += [
                 str(part.pid or ""),
-                f"{part.since.astimezone():%Y-%m-%d %H:%M:%S}",
+                _moment(part.since),
                 str(part.restarts),
                 f"{kib / 1024:.0f} MiB" if kib else "",
             ]
         table.add_row(*cells, part.text)
     return table
+
+
+def _moment(at: datetime) -> str:
+    """Return a moment in local time, with its date if that is not today's."""
+    local = at.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
 
 
 class PipeReporter:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from typing import IO
+from collections.abc import Iterable
 
 from datalabs_standalone import control, credentials
 from datalabs_standalone.children import Children
@@ -129,7 +129,7 @@ def _detached(state: StateFolder, configuration: Configuration, *, new: bool, be
     signal.alarm(_DETACHED_SECONDS)
     try:
         with os.fdopen(reading, encoding="utf-8") as lines:
-            return _relay(lines, reporter)
+            return relay(lines, reporter)
     finally:
         signal.alarm(0)
         reporter.close()
@@ -155,11 +155,11 @@ def _too_late(_signal: int, _frame: object) -> None:
     )
 
 
-class _RelayedError(StandaloneError):
+class RelayedError(StandaloneError):
     """A failure of the supervisor, told by the process that waited for it."""
 
 
-def _relay(lines: IO[str], reporter: Reporter) -> int:
+def relay(lines: Iterable[str], reporter: Reporter) -> int:
     """Show what the supervisor says; return when it is ready.
 
     Raises the failure that it tells of.
@@ -181,7 +181,7 @@ def _relay(lines: IO[str], reporter: Reporter) -> int:
             )
         elif "failed" in message:
             reporter.close()
-            error = _RelayedError(message["failed"])
+            error = RelayedError(message["failed"])
             error.code, error.exit_status = message["code"], message["exit_status"]  # type: ignore[misc]
             raise error
     raise StartFailedError(

@@ -103,7 +103,7 @@ class StateFolder:
         """Return where a service answers about its health."""
         return self.run / f"{service}.health.sock"
 
-    def check_and_make(self) -> bool:
+    def check_and_make(self, *, min_free_bytes: int = MIN_FREE_BYTES) -> bool:
         """Make the folder and what belongs in it; return whether it is new.
 
         Raises a `StandaloneError` that says what is wrong with the path.
@@ -119,7 +119,7 @@ class StateFolder:
             for name in _FOLDERS:
                 (self.root / name).mkdir(exist_ok=True, mode=0o700)
             self._try_writing()
-        self._check_space()
+        self._check_space(min_free_bytes)
         return new
 
     def _check_path(self) -> None:
@@ -166,12 +166,12 @@ class StateFolder:
         write_private(probe, "")
         probe.unlink()
 
-    def _check_space(self) -> None:
+    def _check_space(self, min_free_bytes: int) -> None:
         room = os.statvfs(self.root)
         free = room.f_bavail * room.f_frsize
-        if free < MIN_FREE_BYTES:
+        if free < min_free_bytes:
             raise DiskFullError(
-                f"{self.root} has {free // 1024**2} MiB free; the platform needs {MIN_FREE_BYTES // 1024**2} MiB to start. "
+                f"{self.root} has {free // 1024**2} MiB free; the platform needs {min_free_bytes // 1024**2} MiB to start. "
                 "Free some space, or choose another disk with --state."
             )
 

@@ -12,7 +12,7 @@ from typing import Any
 from datalabs_standalone import control, logs
 from datalabs_standalone.children import Children
 from datalabs_standalone.failures import StandaloneError, StartFailedError
-from datalabs_standalone.parts import Keeper, PartPlan, PartState, PartStatus
+from datalabs_standalone.parts import Keeper, PartPlan, PartStatus
 from datalabs_standalone.processes import ProcessRef, family, memory_kib, reference
 from datalabs_standalone.reporting import Reporter
 from datalabs_standalone.state import RunningParts, StateFolder
@@ -80,7 +80,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             async with self._down:
-                await self._end_parts(self._reporter.line)
+                await self._end_parts()
             server.close()
             self._state.control_socket.unlink(missing_ok=True)
             self._remembered.write({})
@@ -174,11 +174,8 @@ class Supervisor:
                 with contextlib.suppress(OSError):
                     logs.rotate(log)
 
-    async def _end_parts(self, say: Say) -> None:
+    async def _end_parts(self) -> None:
         """End the services together, then what they stand on."""
-        for name, keeper in self._keepers.items():
-            if keeper.status.state is PartState.FAILING:
-                say(f"{name} was failing: {keeper.status.text}")
         for group in (self._plan.services, (self._plan.nursery,), self._plan.foundation):
             await asyncio.gather(*(self._keepers[one.name].end() for one in group))
 
@@ -210,15 +207,19 @@ class Supervisor:
 
     async def _go_down(self, *, keep_labs: bool) -> AsyncIterator[dict[str, Any]]:
         """Stop the labs first, if asked to, while all that records their end is alive."""
-        async with self._down:
-            lines: asyncio.Queue[str | None] = asyncio.Queue()
-            working = asyncio.create_task(self._stop_everything(keep_labs=keep_labs, say=lines.put_nowait))
-            working.add_done_callback(lambda _task: lines.put_nowait(None))
-            while (line := await lines.get()) is not None:
-                yield {"line": line}
-            working.result()
-        yield {"done": True}
-        self._stop.set()
+        try:
+            async with self._down:
+                lines: asyncio.Queue[str | None] = asyncio.Queue()
+                working = asyncio.create_task(
+                    self._stop_everything(keep_labs=keep_labs, say=lines.put_nowait)
+                )
+                working.add_done_callback(lambda _task: lines.put_nowait(None))
+                while (line := await lines.get()) is not None:
+                    yield {"line": line}
+                working.result()
+            yield {"done": True}
+        finally:
+            self._stop.set()
 
     async def _stop_everything(self, *, keep_labs: bool, say: Say) -> None:
         launcher = self._keepers.get("launcher")
@@ -227,4 +228,4 @@ class Supervisor:
                 await self._plan.stop_labs(say)
             except StandaloneError as error:
                 say(f"{error}; labs that still run are found again by the next `datalabs up`")
-        await self._end_parts(say)
+        await self._end_parts()
