@@ -1,5 +1,6 @@
 """The launcher put together around a database, a scheduler and its neighbours: in service and in tests alike."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from datalabs_launcher.samples import Samples
 from datalabs_launcher.scheduler import Scheduler
 from datalabs_launcher.starts import Starts
 from datalabs_launcher.steps import Interrupts
-from datalabs_launcher.tokens import LabTokens
+from datalabs_launcher.tokens import REFRESH_SECONDS, LabTokens
 from datalabs_launcher.upkeep import Upkeep
 from datalabs_launcher.views import Views
 from datalabs_launcher.volumes import LabVolumes
@@ -30,6 +31,13 @@ from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 from datalabs_runtime.outbox import Outbox
 from datalabs_runtime.rpc import RpcClient
+from datalabs_runtime.service import Loop, Part
+
+ADMISSION = 2.0
+"""Seconds between looks at the queue when nobody wakes it."""
+SPANS = 10.0
+"""Seconds between looks for launches whose spans may not have been sent."""
+PRUNE = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,38 @@ class Launcher:
     prober: Prober
     upkeep: Upkeep
     background: Background
+    settings: LauncherSettings
+    clock: Clock
+
+    def parts(self) -> list[Part]:
+        """Return what runs, in the order in which it starts."""
+        settings = self.settings
+        return [
+            self.background,
+            self.prober,
+            self.driver,
+            self.watcher,
+            self._loop("admission", ADMISSION, self.admission.round, wake=self.admission.wake),
+            self._loop("due labs", settings.poll, self.driver.poll),
+            self._loop("reconcile", settings.reconcile, self.watcher.reconcile, at_once=False),
+            self._loop("samples", max(0.1, settings.sample), self.samples.measure),
+            self._loop("use", settings.idle_check, self.upkeep.look_for_use, at_once=False),
+            self._loop("tokens", REFRESH_SECONDS, self.upkeep.refresh_tokens),
+            self._loop("spans", SPANS, self.upkeep.account_for_all),
+            self._loop("prune", PRUNE, self.upkeep.prune, at_once=False),
+            self.environments,
+        ]
+
+    def _loop(
+        self,
+        name: str,
+        every: float,
+        work: Callable[[], Awaitable[object]],
+        *,
+        wake: asyncio.Event | None = None,
+        at_once: bool = True,
+    ) -> Loop:
+        return Loop(name, every, work, wake=wake, clock=self.clock, at_once=at_once)
 
 
 def assemble(
@@ -67,7 +107,10 @@ def assemble(
     journal = Journal(database=database, outbox=outbox, instance=settings.instance)
     neighbours = Neighbours(rpc=rpc, clock=clock)
     sightings, interrupts, background = Sightings(clock=clock), Interrupts(), Background()
-    wake: Callable[[str], None] = lambda lab_id: driver.wake(lab_id)  # noqa: E731 - the driver is made last
+
+    def wake(lab_id: str) -> None:
+        driver.wake(lab_id)
+
     volumes = LabVolumes(neighbours=neighbours)
     environments = Environments(
         database=database,
@@ -152,4 +195,6 @@ def assemble(
         prober=prober,
         upkeep=upkeep,
         background=background,
+        settings=settings,
+        clock=clock,
     )
