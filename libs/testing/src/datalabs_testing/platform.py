@@ -60,6 +60,7 @@ class Platform:
     suffix: str
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     databases: list[str] = field(default_factory=list)
+    connections: list[Messaging] = field(default_factory=list)
 
     @classmethod
     async def make(
@@ -132,13 +133,20 @@ class Platform:
         settings = NatsSettings(
             servers=servers or [self.nats.url], passwords=load(NatsSettings, self.config).passwords
         )
-        return Messaging(
+        made = Messaging(
             service,
             settings,
             signer=self.keys.signer(service),
             verifier=self.keys.verifier(),
             health=health,
         )
+        self.connections.append(made)
+        return made
+
+    async def aclose(self) -> None:
+        """Close what a failed test left open: a forgotten service would take the next test's requests."""
+        for messaging in self.connections:
+            await messaging.aclose()
 
     def remove(self) -> None:
         """Remove the databases and the folder."""

@@ -64,6 +64,7 @@ async def platform(
         keys=test_keys,
     )
     yield made
+    await made.aclose()
     made.remove()
 
 
