@@ -1,0 +1,467 @@
+"""The `local` scheduler: process labs on this machine, each under its own shim. Fills the port of `scheduler.py`.
+
+Truth is in the attempts' folders and in the kernel; what is kept here is only a view of it. Nothing here is needed for
+a lab to live: the launcher may come and go.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from datalabs_contracts.datalabs import ProcessRuntime, Runtime
+from datalabs_contracts.labs import Capacity, Reason, Sample
+from datalabs_launcher.local import (
+    activity,
+    lab_package,
+    listeners,
+    logs,
+    meters,
+    network,
+    pacing,
+    probe,
+    processes,
+    resolver,
+)
+from datalabs_launcher.local.attempts import Attempt, State
+from datalabs_launcher.local.config import Isolation, LocalSettings
+from datalabs_launcher.local.environments import Environments
+from datalabs_launcher.local.interpreter import Interpreter
+from datalabs_launcher.local.interpreter import find as find_interpreter
+from datalabs_launcher.local.layout import Layout
+from datalabs_launcher.local.news import Mailbox, Watchers
+from datalabs_launcher.local.shims import Shim
+from datalabs_launcher.local.specification import Network, Place, passed_environment
+from datalabs_launcher.scheduler import (
+    EnvironmentProgress,
+    LabJob,
+    Observation,
+    SubmitRefusedError,
+)
+
+LOOK_AGAIN = 5.0
+"""Seconds between looks at all jobs: a fallback for datagrams that were lost."""
+ABANDONED = 60.0
+"""An accepted job that was not started within so many seconds, because the launcher died, is not started any more."""
+_MIB = 2**20
+
+
+class _Job:
+    """A job as last seen."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.state: State = {}
+        self.shim: Shim | None = None
+        self.told: tuple[object, ...] | None = None
+        self.sampled: meters.Rate | None = None
+        self.judged: meters.Rate | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state.get("phase") == "ended"
+
+
+class LocalScheduler:
+    """This machine as a cluster."""
+
+    def __init__(
+        self, *, state_folder: Path, settings: LocalSettings, api_address: str | None = None, api_port: int
+    ) -> None:
+        """Run labs of the platform in `state_folder`; they reach its edge at `api_port`.
+
+        `api_address` is the edge's address on the labs' side; by default the one that belongs to the folder.
+        """
+        self._settings = settings
+        self._layout = Layout(state_folder)
+        self._given_address, self._api_port = api_address, api_port
+        self._jobs: dict[str, _Job] = {}
+        self._watchers = Watchers()
+        self._mailbox = Mailbox(self._layout.news)
+        self._pace = pacing.Pace(
+            cores=pacing.cores_here(), busy_seconds=settings.startup_seconds, now=time.monotonic
+        )
+        self._memory_mib = _memory_for_labs(settings)
+        self._passed = passed_environment(settings.passed_environment, dict(os.environ))
+        self._firm: network.Firm | None = None
+        self._look: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger(__name__)
+        self._interpreter: Interpreter
+        self._plan: network.Plan
+        self._means: probe.Means
+        self._addresses: network.Addresses
+        self._environments: Environments
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find what runs already, and begin to watch."""
+        await asyncio.to_thread(self._prepare_machine)
+        loop = asyncio.get_running_loop()
+        self._mailbox.open(loop, self._heard)
+        for folder in self._layout.attempts():
+            self._adopt(Attempt(folder))
+        self._look = loop.create_task(self._look_again(), name="local scheduler")
+
+    def _prepare_machine(self) -> None:
+        layout, settings = self._layout, self._settings
+        layout.make()
+        self._interpreter = find_interpreter(settings.python, copies=layout.environments)
+        self._plan = network.plan_of(layout.state_folder)
+        self._means = probe.find(
+            layout.labs,
+            self._interpreter,
+            self._plan,
+            wanted=settings.isolation,
+            own_network=settings.own_network,
+        )
+        if self._means.networks:
+            self._firm = network.establish(
+                self._plan,
+                address=self.api_address,
+                port=self._api_port,
+                egress=settings.egress,
+                refused=settings.egress_refused,
+            )
+        self._addresses = network.Addresses(
+            network=self._plan.network if self._means.networks else self._plan.loopback,
+            file=layout.labs / ("addresses" if self._means.networks else "loopback-addresses"),
+            skip={self.api_address, str(self._plan.network.broadcast_address - 1)},
+            now=time.time,
+        )
+        self._environments = Environments(
+            folder=layout.environments,
+            interpreter=self._interpreter,
+            package=settings.lab_package or lab_package.beside_the_platform(),
+            offline=settings.offline,
+            shared_files=self._means.isolation is not Isolation.NONE,
+        )
+        self._log.info(
+            "local.ready",
+            isolation=self._means.isolation.value,
+            networks=self._means.networks,
+            control_groups=sorted(self._means.groups),
+            reasons=self._means.reasons,
+        )
+
+    async def aclose(self) -> None:
+        """Let go; labs live on."""
+        if self._look is not None:
+            self._look.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._look
+        loop = asyncio.get_running_loop()
+        self._mailbox.close(loop)
+        self._watchers.close()
+        for job in self._jobs.values():
+            if job.shim is not None:
+                job.shim.let_go(loop)
+        if self._firm is not None and all(job.ended for job in self._jobs.values()):
+            await asyncio.to_thread(network.dissolve, self._plan, address=self.api_address)
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AGAIN)
+            try:
+                for job in list(self._jobs.values()):
+                    if not job.ended:
+                        self._refresh(job)
+            except Exception:  # noqa: BLE001 - the edge of a loop
+                self._log.exception("local.look_failed")
+
+    # -- what is here ----------------------------------------------------------------------------------------------
+
+    @property
+    def api_address(self) -> str:
+        """The address at which labs with a network of their own reach the edge."""
+        return self._given_address or self._plan.api_address
+
+    @property
+    def operators_only(self) -> bool:
+        """Whether only operators may launch process labs here: they could see other people's files."""
+        return self._means.isolation is Isolation.NONE and not self._settings.insecure_process_labs
+
+    async def runtimes(self) -> list[Runtime]:
+        """Return what runs here."""
+        return [Runtime.PROCESS]
+
+    async def notices(self, runtime: Runtime) -> list[str]:
+        """Return what a person should know before launching here."""
+        if runtime is not Runtime.PROCESS:
+            return []
+        found: list[str] = []
+        if self._means.isolation is Isolation.NONE:
+            found.append(
+                "Labs are not kept apart here: they run as the platform's own user and see its files."
+            )
+            if self.operators_only:
+                found.append("Only operators may launch them.")
+        elif self._means.isolation is Isolation.USER:
+            found.append("Labs have files of their own here, but all run as one user of this machine.")
+        if not self._means.networks:
+            found.append(
+                "Labs share this machine's network: its services and other labs can be reached from them."
+            )
+        if not self._means.groups:
+            found.append(
+                "Memory is watched here, not bounded: a lab over its limit is ended within a second."
+            )
+        return [*found, *(self._firm.notices if self._firm else ())]
+
+    async def capacity(self) -> Capacity:
+        """Return the whole and what is taken by running labs."""
+        running = [job.attempt.about for job in self._jobs.values() if not job.ended]
+        return Capacity(
+            cores=pacing.cores_here() * self._settings.core_overcommit,
+            memory_mib=self._memory_mib,
+            cores_taken=sum(about["cores"] for about in running),
+            memory_taken_mib=sum(about["memory_mib"] for about in running),
+            queued=0,
+            runtimes=await self.runtimes(),
+            notices=await self.notices(Runtime.PROCESS),
+        )
+
+    async def may_start(self) -> bool:
+        """Return whether there is CPU for another start right now."""
+        return self._pace.may_start()
+
+    async def prepare(
+        self, datalab: str, version: str, runtime: Runtime, process: ProcessRuntime | None, source: str
+    ) -> AsyncIterator[EnvironmentProgress]:
+        """Make a version's environment ready; at once when it is."""
+        del source
+        if runtime is not Runtime.PROCESS or process is None:
+            yield EnvironmentProgress(
+                ready=False, failed=True, fraction=0, text="This machine runs processes only."
+            )
+            return
+        async for progress in self._environments.prepare(datalab, version, process):
+            yield progress
+        used = {Path(job.attempt.about["environment"]) for job in self._jobs.values() if not job.ended}
+        await asyncio.to_thread(self._environments.clean, keep=used)
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    async def submit(self, job: LabJob) -> Observation:
+        """Run the job, once however often this is called."""
+        known = self._jobs.get(job.job_id)
+        if known is None:
+            if self._layout.was_purged(job.job_id):
+                raise SubmitRefusedError("This attempt has run and was forgotten.")
+            attempt = Attempt(self._layout.attempt(job.job_id))
+            if not (attempt.folder / "spec.json").exists():
+                self._write(job)
+            known = self._adopt(attempt)
+        elif known.shim is None and not known.state:
+            self._launch(known)
+        return known.attempt.observe(known.state)
+
+    def _write(self, job: LabJob) -> None:
+        if job.runtime is not Runtime.PROCESS or job.process is None:
+            raise SubmitRefusedError("This machine runs processes only.")
+        environment = self._environments.ready(job.datalab, job.version, job.process)
+        if environment is None:
+            raise SubmitRefusedError(
+                "The environment of this version is not ready.", reason=Reason.IMAGE_UNAVAILABLE
+            )
+        for mount in job.mounts:
+            if not os.path.exists(mount.source):
+                raise SubmitRefusedError(
+                    f"{mount.target} cannot be mounted: {mount.source} is missing.",
+                    reason=Reason.VOLUME_UNAVAILABLE,
+                )
+        taken = {one.attempt.about["address"] for one in self._jobs.values() if not one.ended}
+        address = self._addresses.give(taken)
+        if address is None:
+            raise SubmitRefusedError("No address is free: too many labs ended in the last two minutes.")
+        own = self._means.networks
+        place = Place(
+            folder=self._layout.attempt(job.job_id),
+            environment=environment,
+            interpreter=self._interpreter,
+            isolation=self._means.isolation,
+            address=address,
+            network=Network(
+                interface=self._plan.interface(job.job_id),
+                gateway=self.api_address,
+                group=self._plan.group,
+                forward=self._firm is not None and self._firm.egress,
+            )
+            if own
+            else None,
+            cgroups={name: f"{base}/{job.job_id}" for name, base in self._means.groups.items()},
+            pids=self._settings.processes_per_lab,
+            log_bytes=self._settings.log_mib * _MIB,
+            poke=self._layout.news,
+            uid=job.uid if self._means.isolation is Isolation.ROOT else os.geteuid(),
+            passed=self._passed,
+        )
+        try:
+            self._layout.write(job, place, resolver=resolver.text_for_labs() if own else None)
+        except ValueError as error:
+            raise SubmitRefusedError(str(error)) from None
+
+    def _adopt(self, attempt: Attempt) -> _Job:
+        """Take an attempt's folder into view: running, ended, or accepted and not yet begun."""
+        job = self._jobs[attempt.job_id] = _Job(attempt)
+        self._refresh(job)
+        if not job.state:
+            age = time.time() - (attempt.folder / "spec.json").stat().st_mtime
+            if age < ABANDONED:
+                self._launch(job)
+            else:
+                job.state = attempt.settle(never_started=True)
+        if job.ended:
+            self._addresses.rest(attempt.about["address"], job.state["ended"])
+        return job
+
+    def _launch(self, job: _Job) -> None:
+        self._pace.started()
+        try:
+            shim = Shim.start(job.attempt.folder, self._interpreter)
+        except OSError as error:
+            self._log.error("local.shim_not_started", job=job.attempt.job_id, reason=str(error))
+            raise SubmitRefusedError(f"The lab's supervisor could not be started: {error}") from error
+        self._hold(job, shim)
+
+    def _hold(self, job: _Job, shim: Shim) -> None:
+        if job.shim is not None:
+            job.shim.let_go(asyncio.get_running_loop())
+        job.shim = shim
+        shim.on_end(asyncio.get_running_loop(), lambda: self._shim_ended(job))
+
+    def _shim_ended(self, job: _Job) -> None:
+        """A shim is gone: it has recorded the end, or it was killed and the end is recorded now."""
+        if job.shim is not None:
+            job.shim.let_go(asyncio.get_running_loop())
+            job.shim = None
+        if self._jobs.get(job.attempt.job_id) is job and not job.ended:
+            job.state = job.attempt.settle(never_started=True)
+            self._tell(job)
+
+    def _heard(self, job_id: str) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None:
+            self._refresh(job)
+
+    def _refresh(self, job: _Job) -> None:
+        job.state = job.attempt.settle()
+        if job.state and not job.ended and job.shim is None:
+            shim = Shim.find(job.state["shim"], job.state["shim_ticks"])
+            if shim is not None:
+                self._hold(job, shim)
+        self._tell(job)
+
+    def _tell(self, job: _Job) -> None:
+        news = (job.state.get("phase"), job.state.get("asked"))
+        if news == job.told:
+            return
+        job.told = news
+        if job.ended:
+            self._addresses.rest(job.attempt.about["address"], job.state["ended"])
+        self._watchers.tell(job.attempt.observe(job.state))
+
+    async def stop(self, job_id: str, *, grace: float) -> None:
+        """Ask the job to end, kill it after `grace` seconds; returns at once."""
+        job = self._jobs.get(job_id)
+        if job is None or job.ended:
+            return
+        job.attempt.ask_to_stop(grace)
+        if job.shim is not None:
+            job.shim.ask()
+        else:
+            job.state = job.attempt.settle(never_started=True)
+            self._tell(job)
+
+    async def purge(self, job_id: str) -> None:
+        """Forget an ended job; it can never be started again."""
+        job = self._jobs.get(job_id)
+        if job is None or not job.ended:
+            return
+        self._layout.note_purged(job_id)
+        del self._jobs[job_id]
+        await asyncio.to_thread(job.attempt.remove)
+
+    async def get(self, job_id: str) -> Observation | None:
+        """Return what is true of one job."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return None
+        if not job.ended:
+            self._refresh(job)
+        return job.attempt.observe(job.state)
+
+    async def jobs(self) -> list[Observation]:
+        """Return all jobs of this platform."""
+        return [job.attempt.observe(job.state) for job in self._jobs.values()]
+
+    def watch(self) -> AsyncIterator[Observation]:
+        """Yield observations as things change."""
+        return self._watchers.watch()
+
+    # -- looking inside --------------------------------------------------------------------------------------------
+
+    async def owns_listener(self, job_id: str) -> bool | None:
+        """Return whether the lab's own processes hold the socket at its address; None when it does not run."""
+        job = self._jobs.get(job_id)
+        if job is None or job.state.get("phase") != "running":
+            return None
+        about = job.attempt.about
+        if about["own_network"]:
+            return True
+        sockets = await asyncio.to_thread(listeners.inodes, about["address"], about["port"])
+        pids = processes.descendants_of(job.state["shim"])
+        return await asyncio.to_thread(listeners.held_by, pids, sockets)
+
+    async def logs(self, job_id: str, *, lines: int) -> tuple[list[str], bool]:
+        """Return the last log lines, and whether older ones exist."""
+        return await asyncio.to_thread(logs.tail, self._layout.attempt(job_id), lines=lines)
+
+    async def sample(self, job_id: str) -> Sample | None:
+        """Return what the job uses now; cores since the last sample."""
+        job = self._jobs.get(job_id)
+        if job is None or job.state.get("phase") != "running":
+            return None
+        about, now = job.attempt.about, time.monotonic()
+        use = meters.measure(dict(job.attempt.spec["cgroups"]), job.state["shim"])
+        if job.sampled is None:
+            job.sampled = meters.Rate(now - max(0.1, time.time() - job.state["started"]), 0.0)
+        return Sample(
+            lab_id=about["lab_id"],
+            at=datetime.now(tz=UTC),
+            cores=job.sampled.cores(now, use.cpu_seconds) or 0.0,
+            memory_mib=use.memory_mib,
+            max_cores=about["cores"],
+            max_memory_mib=about["memory_mib"],
+        )
+
+    async def active(self, job_id: str) -> bool | None:
+        """Return whether the lab's CPU or its kernels say it is in use, since the last time this was asked."""
+        job = self._jobs.get(job_id)
+        if job is None or job.state.get("phase") != "running":
+            return None
+        about, now = job.attempt.about, time.monotonic()
+        use = meters.measure(dict(job.attempt.spec["cgroups"]), job.state["shim"])
+        if job.judged is None:
+            job.judged = meters.Rate(now, use.cpu_seconds)
+            return None
+        if activity.computes(job.judged.cores(now, use.cpu_seconds)):
+            return True
+        if about["activity"] == "jupyter":
+            return await activity.kernels_busy(
+                about["address"], about["port"], host="localhost", secret=about["lab_secret"]
+            )
+        return False
+
+
+def _memory_for_labs(settings: LocalSettings) -> int:
+    total = pacing.memory_here_mib()
+    reserve = settings.memory_reserve_mib
+    if reserve is None:
+        reserve = min(4096, max(1024, total // 10))
+    return max(0, total - reserve)

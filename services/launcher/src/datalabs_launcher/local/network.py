@@ -1,0 +1,262 @@
+"""Where labs live on this machine's networks: addresses that rest, the platform's side address, what labs may reach.
+
+As root each lab has a network namespace with one address out of the platform's own network; its only neighbour is the
+platform's side address, where the edge has a listener for it. Else labs share the machine's network and get a loopback
+address each.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datalabs_launcher.local import firewall, netlink, veth
+
+ALL = ipaddress.IPv4Network("198.18.0.0/15")
+"""The range for benchmarks of network devices (RFC 2544): no site routes it."""
+LOOPBACK = ipaddress.IPv4Network("127.64.0.0/10")
+BITS = 20
+REST_SECONDS = 120.0
+"""An address rests at least so long after its lab's end: longer than any route token lives."""
+_NET_ADMIN, _SYS_ADMIN = 12, 21
+_FIRST_GROUP = 0x6400_0000
+_INTERFACE = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The network of one state folder: chosen once, kept in `labs/network.json`."""
+
+    name: str
+    network: ipaddress.IPv4Network
+    loopback: ipaddress.IPv4Network
+
+    @property
+    def api_address(self) -> str:
+        """The platform's address on the labs' side."""
+        return str(self.network.network_address + 1)
+
+    @property
+    def group(self) -> int:
+        """The number that marks this platform's interfaces."""
+        return _FIRST_GROUP + int(self.name[:6], 16)
+
+    @property
+    def table(self) -> str:
+        """The name of the nftables table."""
+        return f"datalabs-{self.name}"
+
+    def interface(self, job_id: str) -> str:
+        """Return the name of a job's interface on this machine; the same job has the same."""
+        digest = hashlib.sha256(f"{self.name}/{job_id}".encode()).hexdigest()
+        return f"dl{digest}"[:_INTERFACE]
+
+
+def may_make_networks() -> bool:
+    """Return whether this process has the rights to make network namespaces and interfaces here."""
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/status") as file:
+        words = [line.split()[1] for line in file if line.startswith("CapEff:")]
+    effective = int(words[0], 16)
+    return bool(effective >> _NET_ADMIN & 1 and effective >> _SYS_ADMIN & 1)
+
+
+def api_address(state_folder: Path) -> str | None:
+    """Return the address at which labs of this state folder reach the platform's edge; None: the loopback one does.
+
+    The edge listens there beside its ordinary address, with `freebind`, since the address is made when the launcher
+    starts. The same state folder has the same address at each start; two folders on one machine differ.
+    """
+    return plan_of(state_folder).api_address if may_make_networks() else None
+
+
+def plan_of(state_folder: Path) -> Plan:
+    """Return the network of a state folder, chosen at the first call."""
+    folder = state_folder / "labs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = hashlib.sha256(str(state_folder.resolve()).encode()).hexdigest()[:8]
+    path = folder / "network.json"
+    with _locked(folder / "network.lock"):
+        try:
+            known = json.loads(path.read_text())
+        except (OSError, ValueError):
+            known = {}
+        if known.get("name") != name:  # a new folder, or a copied one: two must never share a network
+            known = {"name": name, "network": str(_choose(name)), "loopback": str(_choose_loopback(name))}
+            draft = path.with_suffix(".tmp")
+            draft.write_text(json.dumps(known))
+            draft.rename(path)
+    return Plan(
+        name=name,
+        network=ipaddress.IPv4Network(known["network"]),
+        loopback=ipaddress.IPv4Network(known["loopback"]),
+    )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _choose(name: str) -> ipaddress.IPv4Network:
+    blocks = list(ALL.subnets(new_prefix=BITS))
+    first = int(name, 16) % len(blocks)
+    taken = _taken()
+    for block in blocks[first:] + blocks[:first]:
+        if not any(block.overlaps(network) for network in taken):
+            return block
+    return blocks[first]
+
+
+def _choose_loopback(name: str) -> ipaddress.IPv4Network:
+    blocks = list(LOOPBACK.subnets(new_prefix=BITS))
+    return blocks[int(name, 16) % len(blocks)]
+
+
+def _taken() -> list[ipaddress.IPv4Network]:
+    try:
+        with netlink.Netlink() as socket:
+            return [
+                ipaddress.IPv4Network(f"{address}/{bits}", strict=False)
+                for address, bits in netlink.taken(socket)
+                if bits
+            ]
+    except OSError:
+        return []
+
+
+class Addresses:
+    """Gives each job an address of its own, round and round, so that one rests long before it is used again.
+
+    The last one given is kept in a file: a restarted launcher goes on from there.
+    """
+
+    def __init__(
+        self, *, network: ipaddress.IPv4Network, file: Path, skip: Collection[str], now: Callable[[], float]
+    ) -> None:
+        self._network, self._file, self._now = network, file, now
+        self._skip = set(skip) | {str(network.network_address), str(network.network_address + 1)}
+        self._skip.add(str(network.broadcast_address))
+        self._resting: dict[str, float] = {}
+        try:
+            self._last = int(file.read_text())
+        except (OSError, ValueError):
+            self._last = 0
+
+    def rest(self, address: str, ended: float) -> None:
+        """Note when the last lab of an address ended."""
+        self._resting[address] = max(ended, self._resting.get(address, 0.0))
+
+    def give(self, taken: Collection[str]) -> str | None:
+        """Return a free address that has rested; None when there is none."""
+        now = self._now()
+        self._resting = {one: at for one, at in self._resting.items() if now - at < REST_SECONDS}
+        size = self._network.num_addresses
+        for step in range(1, size):
+            number = (self._last + step) % size
+            address = str(self._network.network_address + number)
+            if address in self._skip or address in taken or address in self._resting:
+                continue
+            self._last = number
+            draft = self._file.with_suffix(".tmp")
+            draft.write_text(str(number))
+            draft.rename(self._file)
+            return address
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firm:
+    """What of the labs' network could be put in place: who they reach, and in plain words what does not hold."""
+
+    egress: bool
+    walled: bool
+    notices: tuple[str, ...] = ()
+
+
+def establish(plan: Plan, *, address: str, port: int, egress: bool, refused: Collection[str]) -> Firm:
+    """Give this machine the platform's side address and put the labs' rules in force. Needs root; repeating is fine."""
+    notices: list[str] = []
+    with netlink.Netlink() as socket:
+        netlink.add_address(socket, veth.LOOPBACK, address)
+        uplink = netlink.default_interface(socket)
+    opened = bool(egress and uplink and _forwarding(uplink))
+    if egress and not opened:
+        notices.append("Labs cannot reach the internet: this machine may not forward their packets.")
+    policy = firewall.Policy(
+        table=plan.table,
+        group=plan.group,
+        network=plan.network,
+        api_address=address,
+        api_port=port,
+        egress=opened,
+        refused=[ipaddress.IPv4Network(one) for one in refused],
+        closed_uplink=uplink if uplink and opened and _mark(uplink).exists() else None,
+    )
+    try:
+        firewall.apply(policy)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return Firm(
+            egress=False,
+            walled=False,
+            notices=(
+                f"Labs can reach services that listen on all addresses of this machine (no packet filter: {reason}).",
+                "Labs cannot reach the internet.",
+            ),
+        )
+    if opened:
+        _pass_old_filter(plan)
+    return Firm(egress=opened, walled=True, notices=tuple(notices))
+
+
+def dissolve(plan: Plan, *, address: str) -> None:
+    """Take back what `establish` did; for when no lab lives."""
+    with contextlib.suppress(OSError):
+        firewall.remove(plan.table)
+    with contextlib.suppress(OSError), netlink.Netlink() as socket:
+        netlink.delete_address(socket, veth.LOOPBACK, address)
+
+
+def _mark(uplink: str) -> Path:
+    """Return the note that forwarding on an uplink was off before a platform needed it; it goes with the boot."""
+    return Path("/run") / f"datalabs-forwarding-{uplink}"
+
+
+def _forwarding(uplink: str) -> bool:
+    """Let answers from the internet in by the uplink: Linux asks the interface that a packet came in by."""
+    switch = Path(f"/proc/sys/net/ipv4/conf/{uplink}/forwarding")
+    try:
+        if switch.read_text().strip() != "1":
+            switch.write_text("1")
+            _mark(uplink).touch()
+    except OSError:
+        return False
+    return True
+
+
+def _pass_old_filter(plan: Plan) -> None:
+    """Where a container engine has set iptables' FORWARD to drop (Docker does), say there that labs may pass."""
+    program = shutil.which("iptables")
+    if program is None:
+        return
+    for rule in (
+        ["-s", str(plan.network), "-j", "ACCEPT"],
+        ["-d", str(plan.network), "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"],
+    ):
+        run = {"check": False, "capture_output": True, "timeout": 5}
+        try:
+            if subprocess.run([program, "-w", "-C", "FORWARD", *rule], **run).returncode:  # type: ignore[call-overload]
+                subprocess.run([program, "-w", "-I", "FORWARD", *rule], **run)  # type: ignore[call-overload]
+        except (OSError, subprocess.TimeoutExpired):
+            return

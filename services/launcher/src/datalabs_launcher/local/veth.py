@@ -1,0 +1,80 @@
+"""A lab's own network namespace with one pair of interfaces. Standard library only: the shim imports it.
+
+The host's end has no address: the lab's only neighbour is the labs' side address of the platform (`network.py`), which
+lies on the host's loopback interface. The namespace lives as long as the lab's processes; with it the pair goes.
+"""
+
+import os
+from typing import Any
+
+from datalabs_launcher.local import netlink, syscalls
+
+LOOPBACK = 1
+INSIDE = "eth0"
+
+
+def make(network: dict[str, Any]) -> int:
+    """Make the namespace and connect it; return its descriptor. The caller stays where it is."""
+    host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        inside = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with netlink.Netlink() as lab:
+                _connect(lab, network, host)
+        finally:
+            syscalls.setns(host, syscalls.CLONE_NEWNET)
+        with netlink.Netlink() as outside:
+            _welcome(outside, network)
+    finally:
+        os.close(host)
+    with netlink_of(inside) as lab:
+        # Routes need the pair to be up at both ends.
+        index = netlink.index_of(lab, INSIDE)
+        assert index is not None
+        netlink.add_route(lab, to=network["gateway"], index=index)
+        if network["forward"]:  # else the lab hears at once that there is no way out
+            netlink.add_route(lab, to=None, index=index, gateway=network["gateway"])
+    return inside
+
+
+def netlink_of(namespace: int) -> netlink.Netlink:
+    """Return a socket that speaks to another network namespace; a socket stays where it was made."""
+    here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(namespace, syscalls.CLONE_NEWNET)
+        try:
+            return netlink.Netlink()
+        finally:
+            syscalls.setns(here, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(here)
+
+
+def _connect(lab: netlink.Netlink, network: dict[str, Any], host: int) -> None:
+    # /proc/sys/net shows the namespace of who looks; link-local IPv6 would be a second way to the host.
+    _switch("ipv6/conf/default/disable_ipv6", on=True)
+    netlink.set_up(lab, LOOPBACK)
+    netlink.add_veth(lab, INSIDE, peer=network["interface"], peer_namespace=host)
+    index = netlink.index_of(lab, INSIDE)
+    assert index is not None
+    netlink.set_up(lab, index)
+    netlink.add_address(lab, index, network["address"])
+
+
+def _welcome(outside: netlink.Netlink, network: dict[str, Any]) -> None:
+    name = network["interface"]
+    index = netlink.index_of(outside, name)
+    assert index is not None
+    _switch(f"ipv6/conf/{name}/disable_ipv6", on=True)
+    _switch(f"ipv4/conf/{name}/forwarding", on=network["forward"])
+    netlink.set_up(outside, index, group=network["group"])
+    netlink.add_route(outside, to=network["address"], index=index)
+
+
+def _switch(name: str, *, on: bool) -> None:
+    try:
+        with open(f"/proc/sys/net/{name}", "w") as file:
+            file.write("1" if on else "0")
+    except OSError:
+        pass  # no IPv6, or /proc/sys is read-only here: the firewall still refuses
