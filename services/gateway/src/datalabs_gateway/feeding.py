@@ -64,6 +64,10 @@ class Feed:
                 await task
         self._tasks = []
 
+    async def settled(self) -> None:
+        """Wait until the snapshots that are being read are in memory."""
+        await asyncio.gather(*self._tasks)
+
     async def fact(self, event: Event) -> None:
         """Take one fact: memory first, so that whoever hears of it reads it."""
         match event.data:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from datalabs_contracts.base import Contract
 from datalabs_gateway.callers import Caller
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.messaging import Event
@@ -264,7 +263,7 @@ def _new_epoch() -> str:
 
 def _owner_of(event: Event) -> str | None:
     data = event.data
-    owner = getattr(data, "owner", None) if isinstance(data, Contract) else data.get("owner")
+    owner = data.get("owner") if isinstance(data, dict) else getattr(data, "owner", None)
     return owner if isinstance(owner, str) else None
 
 
@@ -272,7 +271,7 @@ def _data(event: Event) -> bytes:
     trace = event.headers.get("traceparent", "").split("-")
     head = {
         "id": event.id,
-        "type": event.type.type if event.type is not None else event.headers.get("ce-type", ""),
+        "type": event.type_name,
         "entity": event.entity,
         "entity_id": event.entity_id,
         "fact": event.fact,
