@@ -30,16 +30,20 @@ def build() -> typer.Typer:
     return app
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of an option's callback
+    if wanted:
+        typer.echo(version("datalabs-client"))
+        raise typer.Exit
+
+
 def _root(
     *,
-    show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
     """Open Datalabs: launch a lab next to the data."""
-    if show_version:
-        typer.echo(version("datalabs-client"))
-        raise typer.Exit
 
 
 def main() -> None:

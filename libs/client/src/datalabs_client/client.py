@@ -20,10 +20,11 @@ from pydantic import ValidationError
 
 from datalabs_client.live import LiveEvents
 from datalabs_client.origins import OriginTransport, is_local
+from datalabs_client.refusals import problem_of
 from datalabs_contracts.base import Contract
 from datalabs_contracts.datalabs import DatalabDetail, DatalabPage
 from datalabs_contracts.labs import Lab, LabState, Logs, Metrics, Preflight, Timeline
-from datalabs_contracts.problems import Problem, ProblemCode, ProblemError
+from datalabs_contracts.problems import ProblemCode, ProblemError
 
 DEFAULT_URL = "http://localhost:8080"
 _TIMEOUT_SECONDS = 30.0
@@ -32,7 +33,6 @@ _LOST_EVENT_SECONDS = 15.0
 
 _LAUNCH_TRIES = 5
 _RETRY_SECONDS = 0.5
-_SERVER_ERRORS = 500
 
 ModelT = TypeVar("ModelT", bound=Contract)
 
@@ -179,7 +179,7 @@ class Datalabs:
             method, f"/api/v1{path}", json=body, params=params or {}, headers=headers or {}
         )
         if response.is_error:
-            raise _problem_of(response)
+            raise problem_of(response)
         return response.json() if response.content else None
 
     async def watch(self, lab_id: str) -> AsyncIterator[Lab]:
@@ -222,7 +222,7 @@ class Datalabs:
         ) as browser:
             entered = await browser.get(url)
             if entered.is_error:
-                raise _problem_of(entered)
+                raise problem_of(entered)
             yield browser
 
 
@@ -334,12 +334,3 @@ def _lab_in(event: dict[str, Any] | None) -> Lab | None:
         return Lab.model_validate(event["data"]["lab"])
     except (KeyError, TypeError, ValidationError):
         return None
-
-
-def _problem_of(response: httpx2.Response) -> ProblemError:
-    try:
-        return ProblemError.from_document(Problem.model_validate_json(response.content))
-    except ValidationError:
-        unavailable = response.status_code >= _SERVER_ERRORS
-        code = ProblemCode.SERVICE_UNAVAILABLE if unavailable else ProblemCode.INVALID_REQUEST
-        return ProblemError(code, f"{response.request.url} answered {response.status_code}")

@@ -8,9 +8,16 @@ from typing import Any
 
 import httpx2
 
+from datalabs_client.refusals import problem_of
+from datalabs_contracts.problems import ProblemError
+
 _RETRY_SECONDS = 0.5
+_SERVER_ERRORS = 500
 _SILENCE_SECONDS = 60.0
 """The gateway says something at least every few tens of seconds; a longer silence is a dead connection."""
+
+
+_News = dict[str, Any] | ProblemError | None
 
 
 class LiveEvents:
@@ -25,19 +32,26 @@ class LiveEvents:
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._last_id: str | None = None
-        self._waiting: dict[str, set[asyncio.Queue[dict[str, Any] | None]]] = {}
+        self._waiting: dict[str, set[asyncio.Queue[_News]]] = {}
 
     async def watch(self, entity_id: str) -> AsyncIterator[dict[str, Any] | None]:
-        """Yield the events about one entity; None means: something may have been missed, read it anew."""
-        if self._task is None:
+        """Yield the events about one entity; None means: something may have been missed, read it anew.
+
+        Raises `ProblemError` when the platform refuses, as at the end of the session.
+        """
+        if self._task is None or self._task.done():
+            self._connected.clear()
             self._task = asyncio.create_task(self._follow(), name="live events")
-        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        queue: asyncio.Queue[_News] = asyncio.Queue()
         self._waiting.setdefault(entity_id, set()).add(queue)
         try:
-            await self._until_connected()
-            yield None
+            if self._connected.is_set():
+                queue.put_nowait(None)
             while True:
-                yield await queue.get()
+                news = await queue.get()
+                if isinstance(news, ProblemError):
+                    raise news
+                yield news
         finally:
             self._waiting[entity_id].discard(queue)
 
@@ -45,28 +59,20 @@ class LiveEvents:
         """Stop following."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, httpx2.HTTPError):
+            with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _until_connected(self) -> None:
-        """Wait for the first connection; a refusal (such as 401) is the waiter's error."""
-        assert self._task is not None
-        connected = asyncio.ensure_future(self._connected.wait())
-        either: set[asyncio.Future[Any]] = {connected, self._task}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        connected.cancel()
-        if self._task.done():
-            self._task.result()
-
     async def _follow(self) -> None:
+        """Read connection after connection; a refusal ends it and is everybody's news."""
         while True:
             try:
                 await self._read_one_connection()
             except (httpx2.TransportError, httpx2.StreamError):
                 await asyncio.sleep(_RETRY_SECONDS)
-            except httpx2.HTTPStatusError as error:
-                if error.response.is_client_error:
-                    raise
+            except ProblemError as problem:
+                if problem.status < _SERVER_ERRORS:
+                    self._tell_all(problem)
+                    return
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _read_one_connection(self) -> None:
@@ -75,11 +81,13 @@ class LiveEvents:
             headers["last-event-id"] = self._last_id
         timeout = httpx2.Timeout(10.0, read=_SILENCE_SECONDS)
         async with self._http.stream("GET", "/api/v1/events", headers=headers, timeout=timeout) as response:
-            response.raise_for_status()
+            if response.is_error:
+                await response.aread()
+                raise problem_of(response)
             async for name, text in self._events(response):
                 if name in {"hello", "reset"}:
                     self._connected.set()
-                    self._wake_all()
+                    self._tell_all(None)
                 elif name == "session_ended":
                     return
                 elif name != "sample":
@@ -105,7 +113,7 @@ class LiveEvents:
             elif field == "id":
                 self._last_id = value
 
-    def _wake_all(self) -> None:
+    def _tell_all(self, news: _News) -> None:
         for queues in self._waiting.values():
             for queue in queues:
-                queue.put_nowait(None)
+                queue.put_nowait(news)
