@@ -114,8 +114,8 @@ def assemble(state: StateFolder, configuration: Configuration, children: Childre
         ),
         foundation=(
             _nats(state, configuration),
-            _postgres(state, configuration),
             _envoy(state, configuration),
+            _postgres(state, configuration),
         ),
         services=tuple(_service(name, state, nursery) for name in SERVICES),
         prepare=prepare,

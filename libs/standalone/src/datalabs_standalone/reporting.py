@@ -1,6 +1,9 @@
 """How the start is shown: a live table on a terminal, plain lines elsewhere, JSON lines between processes."""
 
+import contextlib
 import json
+import os
+import stat
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,6 +21,12 @@ _COLOURS = {
     PartState.UNREADY: "yellow",
     PartState.STARTING: "cyan",
 }
+
+
+def never_block(stream: IO[str]) -> None:
+    """Let a pipe that nobody empties lose lines rather than stop the supervisor."""
+    if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+        os.set_blocking(stream.fileno(), False)
 
 
 class Reporter(Protocol):
@@ -59,7 +68,7 @@ class PlainReporter:
     """One line for what matters; a part is named when it is ready and when it is in trouble."""
 
     def __init__(self, stream: IO[str] | None = None, *, stamped: bool = False) -> None:
-        self._stream = stream or sys.stdout
+        self._stream: IO[str] | None = stream or sys.stdout
         self._stamped = stamped
         self._states: dict[str, PartState] = {}
 
@@ -87,10 +96,14 @@ class PlainReporter:
     def line(self, text: str) -> None:
         """Print it."""
         stamp = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} " if self._stamped else ""
+        if self._stream is None:
+            return
         try:
             print(f"{stamp}{text}", file=self._stream, flush=True)
-        except (BrokenPipeError, ValueError):  # the reader went away; the platform goes on
-            self._stream = sys.stderr
+        except BlockingIOError:
+            pass  # nobody reads the pipe just now; the platform does not wait for them
+        except (OSError, ValueError):  # the reader went away; the platform goes on
+            self._stream = None
 
     def ready(self, address: str, seconds: float) -> None:
         """Print the ready line."""
@@ -226,9 +239,10 @@ class PipeReporter:
 
     def close(self) -> None:
         """Nobody waits any more."""
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
     def _send(self, **message: object) -> None:
         if self._pipe is None:
@@ -236,5 +250,5 @@ class PipeReporter:
         try:
             self._pipe.write(json.dumps(message) + "\n")
             self._pipe.flush()
-        except (BrokenPipeError, ValueError):
-            self._pipe = None
+        except (OSError, ValueError):
+            self.close()

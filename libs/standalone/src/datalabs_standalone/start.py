@@ -27,7 +27,7 @@ from datalabs_standalone.failures import (
 from datalabs_standalone.options import UpOptions
 from datalabs_standalone.parts import PartStatus
 from datalabs_standalone.processes import end
-from datalabs_standalone.reporting import PipeReporter, PlainReporter, Reporter, TableReporter
+from datalabs_standalone.reporting import PipeReporter, PlainReporter, Reporter, TableReporter, never_block
 from datalabs_standalone.state import RunningParts, StateFolder, take_lock
 
 _CLEARING_SECONDS = 8.0
@@ -60,6 +60,7 @@ def start(*, state: StateFolder, options: UpOptions, detach: bool) -> int:
         subscriber_password=configuration.nats_passwords[credentials.SUBSCRIBER],
     )
     if not detach:
+        never_block(sys.stdout)
         reporter: Reporter = TableReporter() if sys.stdout.isatty() else PlainReporter()
         _introduce(reporter, state, new=new)
         return _supervise(state, configuration, reporter, began)
