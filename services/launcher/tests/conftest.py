@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from joserfc.jwk import ECKey
 from sqlalchemy import select
 
-from datalabs_contracts.labs import Lab, LabState, LaunchBody, LaunchLab
+from datalabs_contracts.labs import Lab, LabFact, LabState, LaunchBody, LaunchLab
 from datalabs_launcher.assembly import Launcher, assemble
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import CrashPoints
@@ -50,7 +49,7 @@ class DiesAt:
     died: asyncio.Event = field(default_factory=asyncio.Event)
     seen: list[str] = field(default_factory=list)
 
-    async def reached(self, point: str, lab_id: str) -> None:
+    async def reached(self, point: str, lab_id: str) -> None:  # noqa: ARG002 - one death is enough
         self.seen.append(point)
         if self.died.is_set():
             await asyncio.Event().wait()  # the process is gone: nothing else of it goes on
@@ -175,8 +174,6 @@ class Rig:
         table = Base.Outbox.__table__
         async with self.database.reading() as session:
             rows = await session.execute(select(table.c.subject, table.c.body).order_by(table.c.id))
-        from datalabs_contracts.labs import LabFact  # noqa: PLC0415
-
         return [
             LabFact.model_validate_json(body).lab
             for subject, body in rows
@@ -184,14 +181,7 @@ class Rig:
         ]
 
 
-@pytest.fixture
-def scheduler() -> FakeScheduler:
-    return FakeScheduler()
-
-
-@pytest.fixture
-def settings() -> LauncherSettings:
-    return LauncherSettings(poll=0.05, stop_repeat=0.05)
+MakeRig = Callable[..., Awaitable["Rig"]]
 
 
 @pytest_asyncio.fixture

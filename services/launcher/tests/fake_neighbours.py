@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, ASYNC109 - a fake has the whole signature of what it stands for
 """Catalogue, storage, accounting and auth as far as the launcher asks them, with the quota for real."""
 
 from collections import Counter

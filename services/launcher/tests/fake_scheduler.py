@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - a fake has the whole signature of what it stands for
 """A cluster that lives in the test: stateful, with sockets that answer, and bad variants by name."""
 
 import asyncio
