@@ -32,6 +32,7 @@ from datalabs_runtime import telemetry
 from datalabs_runtime.facts import Event, Handler, MalformedFactError, read_fact
 from datalabs_runtime.permissions import inbox_of
 from datalabs_runtime.rpc import SECONDS
+from datalabs_runtime.topology import consumer_config
 
 RETRY_DELAYS = (0.5, 2.0, 5.0, 15.0, 30.0)
 """Seconds before each further delivery of a fact whose handler failed; then it is a dead letter."""
@@ -148,6 +149,7 @@ class Intake:
         subscriber = broker.subscriber(
             stream=JStream(consumer.stream, declare=False),
             durable=consumer.name,
+            config=consumer_config(consumer),
             pull_sub=PullSub(batch_size=1, timeout=PULL_WAIT),
             inbox_prefix=f"{inbox_of(self.service)}.".encode(),
             max_workers=WORKERS,

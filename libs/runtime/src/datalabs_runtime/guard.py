@@ -26,8 +26,11 @@ REST = 0.5
 class ConsumerGuard:
     """Watches over the durable consumers of one service."""
 
-    def __init__(self, consumers: list[Consumer], jetstream: JetStreamContext) -> None:
+    def __init__(
+        self, consumers: list[Consumer], jetstream: JetStreamContext, remade: Callable[[], None]
+    ) -> None:
         self._consumers = consumers
+        self._remade = remade
         self._jetstream = jetstream
         self._missing: dict[str, str] = {}
         self._lock = asyncio.Lock()
@@ -61,6 +64,7 @@ class ConsumerGuard:
         except NotFoundError:
             await self._jetstream.add_consumer(consumer.stream, consumer_config(consumer))
             REMADE.labels(consumer.name).inc()
+            self._remade()
             self._log.warning("consumer.made", consumer=consumer.name, stream=consumer.stream)
         else:
             PENDING.labels(consumer.name).set((info.num_pending or 0) + (info.num_ack_pending or 0))
@@ -73,8 +77,8 @@ class PatientPull:
     """Stands between FastStream's pull loop and nats-py's subscription.
 
     FastStream 0.7.8 asks again at once when the server refuses a pull (a consumer is gone, JetStream is still
-    starting): thousands of times a second. And a pull in flight dies unseen with the server: after a
-    reconnection it is given up, so that the next one begins at once.
+    starting): thousands of times a second. And a pull in flight dies unseen with the server or its consumer
+    (nats-py 2.16 waits on after "409 Consumer Deleted"): it is given up, so that the next one begins at once.
     """
 
     def __init__(self, inner: Any, refused: Callable[[], Awaitable[None]]) -> None:

@@ -184,6 +184,7 @@ class Messaging:
         for subject, handler in self._core:
             await self._client.subscribe(subject, cb=_core(handler, self._log))
         await self._server.start(self._client)
+        await self._client.flush()  # from here on the server knows what we listen to
 
     async def aclose(self) -> None:
         """Stop taking work, let running handlers end, disconnect."""
@@ -225,7 +226,7 @@ class Messaging:
     async def _start_consuming(self, broker: NatsBroker, subscribers: list[Any]) -> None:
         if not subscribers:
             return
-        guard = ConsumerGuard(self._intake.consumers, self.jetstream)
+        guard = ConsumerGuard(self._intake.consumers, self.jetstream, self._renew_pulls)
         await guard.watch(self.client)
         await guard.ensure()
         await broker.start()
@@ -268,10 +269,13 @@ class Messaging:
     async def _on_reconnected(self) -> None:
         CONNECTED.set(1)
         self._log.info("nats.reconnected")
-        for pull in self._pulls:
-            pull.renew()
+        self._renew_pulls()
         for follower in self._followers:
             follower.renew()
+
+    def _renew_pulls(self) -> None:
+        for pull in self._pulls:
+            pull.renew()
 
 
 def _core(handler: Callable[[str, bytes], Awaitable[None]], log: Any) -> Callable[[Msg], Awaitable[None]]:
