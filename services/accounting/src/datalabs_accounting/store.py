@@ -7,7 +7,6 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Date,
-    DateTime,
     Interval,
     Numeric,
     Select,
@@ -237,16 +236,15 @@ def _pieces(window: Window, by: UsageBy | None) -> CTE:
     cut = select(*lives.c, begin.label("begin_at"), end.label("end_at")).cte("cut")
     if by is not UsageBy.DAY:
         return select(*cut.c, _seconds(cut.c.end_at - cut.c.begin_at)).cte("pieces")
-    midnight = func.generate_series(
+    midnights = func.generate_series(
         func.date_trunc("day", cut.c.begin_at), cut.c.end_at, cast(DAY, Interval)
-    ).table_valued("at", name="midnight")
-    at = cast(midnight.c.at, DateTime)
-    from_at = func.greatest(cut.c.begin_at, at)
-    to_at = func.least(cut.c.end_at, at + cast(DAY, Interval))
+    )
+    days = select(*cut.c, midnights.label("midnight")).cte("days")
+    from_at = func.greatest(days.c.begin_at, days.c.midnight)
+    to_at = func.least(days.c.end_at, days.c.midnight + cast(DAY, Interval))
     return (
-        select(*cut.c, cast(at, Date).label("day"), _seconds(to_at - from_at))
-        .select_from(cut.join(midnight.lateral(), literal(value=True)))
-        .where(or_(to_at > from_at, cut.c.begin_at == cut.c.end_at))
+        select(*days.c, cast(days.c.midnight, Date).label("day"), _seconds(to_at - from_at))
+        .where(or_(to_at > from_at, days.c.begin_at == days.c.end_at))
         .cte("pieces")
     )
 
