@@ -1,0 +1,97 @@
+import { type PointerEvent, useId, useRef, useState } from 'react'
+import { clock } from '#/format/time'
+import css from './charts.module.css'
+
+export interface Point {
+  /** Milliseconds since 1970. */
+  at: number
+  value: number
+}
+
+interface Props {
+  label: string
+  points: readonly Point[]
+  max: number
+  words: (value: number) => string
+  colour?: string
+}
+
+const WIDTH = 720
+const HEIGHT = 180
+const LEFT = 64
+const BOTTOM = 22
+const TOP = 8
+
+/** A measure over time with its limit as the top of the scale; pointing shows time and value. */
+export function LineChart({ label, points, max, words, colour = 'var(--series-1)' }: Props) {
+  const [at, setAt] = useState<number | null>(null)
+  const svg = useRef<SVGSVGElement>(null)
+  const id = useId()
+  const first = points[0]
+  const last = points.at(-1)
+  if (!first || !last) return <p className={css.none}>No measurements yet; they come each few seconds while it runs.</p>
+  const span = Math.max(1, last.at - first.at)
+  const x = (point: Point): number => LEFT + ((point.at - first.at) / span) * (WIDTH - LEFT)
+  const y = (value: number): number => TOP + (1 - Math.min(1, Math.max(0, value / (max || 1)))) * (HEIGHT - BOTTOM - TOP)
+  const line = points.map((point) => `${x(point).toFixed(1)},${y(point.value).toFixed(1)}`).join('L')
+  const shown = at === null ? last : (points[at] ?? last)
+  const point = (event: PointerEvent): void => {
+    const box = svg.current?.getBoundingClientRect()
+    if (!box) return
+    const place = ((event.clientX - box.left) / box.width) * WIDTH
+    let best = 0
+    points.forEach((candidate, index) => {
+      const known = points[best]
+      if (known && Math.abs(x(candidate) - place) < Math.abs(x(known) - place)) best = index
+    })
+    setAt(best)
+  }
+  return (
+    <figure className={css.figure}>
+      <figcaption>
+        <b>{label}</b>
+        <output>
+          {words(shown.value)} of {words(max)}
+          <span> {clock(shown.at)}</span>
+        </output>
+      </figcaption>
+      <svg
+        ref={svg}
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        role="img"
+        aria-label={`${label}: now ${words(last.value)} of ${words(max)}`}
+        onPointerMove={point}
+        onPointerLeave={() => setAt(null)}
+      >
+        <defs>
+          <linearGradient id={id} x2="0" y2="1">
+            <stop offset="0" stopColor={colour} stopOpacity="0.28" />
+            <stop offset="1" stopColor={colour} stopOpacity="0.02" />
+          </linearGradient>
+        </defs>
+        {[0, 0.5, 1].map((share) => (
+          <g key={share}>
+            <line x1={LEFT} x2={WIDTH} y1={y(share * max)} y2={y(share * max)} className={css.rule} />
+            <text x={LEFT - 8} y={y(share * max) + 4} textAnchor="end" className={css.tick}>
+              {words(share * max)}
+            </text>
+          </g>
+        ))}
+        <path d={`M${line}L${WIDTH},${y(0)}L${LEFT},${y(0)}Z`} fill={`url(#${id})`} />
+        <path d={`M${line}`} fill="none" stroke={colour} strokeWidth="1.75" strokeLinejoin="round" />
+        <text x={LEFT} y={HEIGHT - 5} className={css.tick}>
+          {clock(first.at)}
+        </text>
+        <text x={WIDTH} y={HEIGHT - 5} textAnchor="end" className={css.tick}>
+          {clock(last.at)}
+        </text>
+        {at !== null && (
+          <g>
+            <line x1={x(shown)} x2={x(shown)} y1={TOP} y2={HEIGHT - BOTTOM} className={css.cursor} />
+            <circle cx={x(shown)} cy={y(shown.value)} r="4" fill={colour} />
+          </g>
+        )}
+      </svg>
+    </figure>
+  )
+}
