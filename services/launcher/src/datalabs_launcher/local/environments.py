@@ -250,13 +250,14 @@ class Environments:
             "NO_COLOR": "1",
         }
         process = await asyncio.create_subprocess_exec(
+            # Labs read the environment under other uids; uvloop's subprocesses take no umask.
+            *("/bin/sh", "-c", 'umask 022; exec "$@"', "sh"),
             *map(str, command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
             cwd=self._folder,
-            umask=0o022,
             start_new_session=True,
         )
         reader = asyncio.create_task(_read_lines(process, reading))
