@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from datalabs_contracts.problems import ProblemError
+from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_gateway.openapi import operation_id
 from datalabs_gateway.refusals import of_http_error, of_validation, problem_response
 from datalabs_gateway.routes import (
@@ -49,6 +49,7 @@ def build_api() -> FastAPI:
     api.add_exception_handler(ProblemError, _refused)
     api.add_exception_handler(RequestValidationError, _not_valid)
     api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(Exception, _mistake)
     return api
 
 
@@ -60,6 +61,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _not_valid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return problem_response(of_validation(error), request.scope)
+
+
+async def _mistake(request: Request, _error: Exception) -> Response:
+    """Say nothing of what went wrong; Starlette raises the error on, and the border reports it."""
+    return problem_response(ProblemError(ProblemCode.INTERNAL_ERROR), request.scope)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

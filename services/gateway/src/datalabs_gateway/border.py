@@ -172,11 +172,12 @@ class Border:
         self, scope: Scope, receive: Receive, send: Send, headers: Headers, lab_id: str | None
     ) -> None:
         """Do the work; whatever goes wrong leaves as a problem document."""
-        started = False
+        started = complete = False
 
         async def noting(message: Message) -> None:
-            nonlocal started
+            nonlocal started, complete
             started = True
+            complete = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
         try:
@@ -193,6 +194,8 @@ class Border:
             await problem_response(error, scope)(scope, receive, noting)
         except Exception as error:
             self._log.exception("request.failed", path=scope["path"], trace_id=scope.get(SCOPE_TRACE))
+            if complete:
+                return
             if started:
                 raise
             refusal = ProblemError(ProblemCode.INTERNAL_ERROR)

@@ -66,11 +66,11 @@ class SiteFacts:
         """Whether a request's Origin header names the platform itself, as the request's Host header shows it."""
         if origin == self.public_url:
             return True
-        parts = urlsplit(origin)
+        scheme, _, authority = origin.lower().partition("://")
         return (
-            parts.scheme in {"http", "https"}
-            and parts.hostname == self.public_host
-            and parts.netloc.lower() == host.lower()
+            scheme in {"http", "https"}
+            and authority == host.lower()
+            and host_name(authority) == self.public_host
         )
 
     def _shares_listener(self) -> bool:
