@@ -18,6 +18,7 @@ from datalabs_contracts.datalabs import ProcessRuntime, Runtime
 from datalabs_contracts.labs import Capacity, Reason, Sample
 from datalabs_launcher.local import (
     activity,
+    cgroups,
     lab_package,
     listeners,
     logs,
@@ -161,8 +162,14 @@ class LocalScheduler:
         for job in self._jobs.values():
             if job.shim is not None:
                 job.shim.let_go(loop)
-        if self._firm is not None and all(job.ended for job in self._jobs.values()):
-            await asyncio.to_thread(network.dissolve, self._plan, address=self.api_address)
+        if all(job.ended for job in self._jobs.values()):
+            await asyncio.to_thread(self._leave_machine)
+
+    def _leave_machine(self) -> None:
+        """Take back what was put in place for labs; the next start puts it in place again."""
+        if self._firm is not None:
+            network.dissolve(self._plan, address=self.api_address)
+        cgroups.remove(self._means.groups)
 
     async def _look_again(self) -> None:
         while True:

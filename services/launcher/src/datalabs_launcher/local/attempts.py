@@ -98,7 +98,7 @@ class Attempt:
         if same_boot:
             left = _end(state, groups)
         oom = cgroups.out_of_memory_kills(groups) if same_boot else 0
-        if not state:
+        if not state:  # nothing ran
             error = f"It could not be started. {self._last_words()}".strip()
         elif same_boot:
             error = "Its supervisor was killed, and the lab with it."
@@ -107,7 +107,7 @@ class Attempt:
         state = {
             **state,
             "phase": "ended",
-            "ended": time.time() if same_boot else self._heartbeat(),
+            "ended": time.time() if same_boot or not state else self._heartbeat(),
             "exit": None,
             "signal": None,
             "oom_kills": oom,

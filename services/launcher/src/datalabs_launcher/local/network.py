@@ -190,7 +190,7 @@ def establish(plan: Plan, *, address: str, port: int, egress: bool, refused: Col
     with netlink.Netlink() as socket:
         netlink.add_address(socket, veth.LOOPBACK, address)
         uplink = netlink.default_interface(socket)
-    opened = bool(egress and uplink and _forwarding(uplink))
+    opened = bool(egress and uplink and _open(plan, uplink))
     if egress and not opened:
         notices.append("Labs cannot reach the internet: this machine may not forward their packets.")
     policy = firewall.Policy(
@@ -201,7 +201,7 @@ def establish(plan: Plan, *, address: str, port: int, egress: bool, refused: Col
         api_port=port,
         egress=opened,
         refused=[ipaddress.IPv4Network(one) for one in refused],
-        closed_uplink=uplink if uplink and opened and _mark(uplink).exists() else None,
+        closed_uplink=uplink if uplink and opened and _users(uplink).is_dir() else None,
     )
     try:
         firewall.apply(policy)
@@ -225,24 +225,42 @@ def dissolve(plan: Plan, *, address: str) -> None:
     with contextlib.suppress(OSError):
         firewall.remove(plan.table)
     with contextlib.suppress(OSError), netlink.Netlink() as socket:
+        uplink = netlink.default_interface(socket)
+        if uplink:
+            _close(plan, uplink)
         netlink.delete_address(socket, veth.LOOPBACK, address)
 
 
-def _mark(uplink: str) -> Path:
-    """Return the note that forwarding on an uplink was off before a platform needed it; it goes with the boot."""
+def _users(uplink: str) -> Path:
+    """Return the folder of those who need forwarding on an uplink where it was off before; it goes with the boot."""
     return Path("/run") / f"datalabs-forwarding-{uplink}"
 
 
-def _forwarding(uplink: str) -> bool:
+def _switch(uplink: str) -> Path:
+    return Path(f"/proc/sys/net/ipv4/conf/{uplink}/forwarding")
+
+
+def _open(plan: Plan, uplink: str) -> bool:
     """Let answers from the internet in by the uplink: Linux asks the interface that a packet came in by."""
-    switch = Path(f"/proc/sys/net/ipv4/conf/{uplink}/forwarding")
+    users = _users(uplink)
     try:
-        if switch.read_text().strip() != "1":
-            switch.write_text("1")
-            _mark(uplink).touch()
+        if _switch(uplink).read_text().strip() != "1":
+            users.mkdir(exist_ok=True)
+            _switch(uplink).write_text("1")
+        if users.is_dir():
+            (users / plan.name).touch()
     except OSError:
         return False
     return True
+
+
+def _close(plan: Plan, uplink: str) -> None:
+    """Forward no more on the uplink when we are the last who needed it and it was off before."""
+    users = _users(uplink)
+    with contextlib.suppress(OSError):
+        (users / plan.name).unlink()
+        users.rmdir()
+        _switch(uplink).write_text("0")
 
 
 def _pass_old_filter(plan: Plan) -> None:

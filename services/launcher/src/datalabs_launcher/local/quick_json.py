@@ -3,12 +3,17 @@
 Standard library only. Falls back to `json` on an interpreter that has no `_json`.
 """
 
-from typing import Any
+from __future__ import annotations
 
 try:
     import _json
 except ImportError:  # another Python than CPython
     _json = None  # type: ignore[assignment]
+
+
+TYPE_CHECKING = False  # `typing` and what it imports cost the shim 8 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class _Context:

@@ -233,7 +233,7 @@ def settings_files(job: LabJob, place: Place, resolver: str | None) -> dict[str,
         "group": f"root:x:0:\ntty:x:5:\n{job.owner}:x:{place.uid}:\nnogroup:x:65534:\n",
         "hostname": f"{job.lab_id}\n",
         "hosts": (
-            "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" f"{place.address} {job.lab_id}\n"
+            f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{place.address} {job.lab_id}\n"
         ),
         "profile": _PROFILE,
     }

@@ -14,17 +14,23 @@ How nothing is lost:
   namespace is gone.
 """
 
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]  # the `signal` module imports enum: 4 ms
+import _socket
+import fcntl
 import os
 import resource
 import select
 import time
-from typing import Any
 
-import _signal as signal  # type: ignore[import-not-found]  # the `signal` module imports enum: 4 ms
-import fcntl
-
-import _socket
 from datalabs_launcher.local import cgroups, isolation, processes, quick_json, syscalls
+
+TYPE_CHECKING = False  # `typing` and what it imports cost the shim 8 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    Spec = dict[str, Any]
 
 BUSY = 75
 """Exit code: another shim holds this attempt."""
@@ -38,8 +44,6 @@ _CHUNK = 65_536
 _SLEEP = "/usr/bin/sleep"
 _FULL = 2**20
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-
-Spec = dict[str, Any]
 
 
 class Log:
@@ -408,6 +412,8 @@ def _keep(told: int, tell: int) -> None:
     """Be process 1 of a lab's namespace."""
     os.close(tell)
     syscalls.drop_capabilities()
+    # Root would gain its capabilities again by the exec below, and such a gain clears the signal (commit_creds).
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.set_wakeup_fd(-1)
