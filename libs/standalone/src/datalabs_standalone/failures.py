@@ -1,17 +1,24 @@
 """What can go wrong on one machine, as the operator meets it: one line, a stable code and an exit status of its own."""
 
-from typing import ClassVar
-
 
 class StandaloneError(Exception):
     """An expected failure: `code` is stable, `exit_status` is what the command ends with."""
 
-    code: ClassVar[str] = "failed"
-    exit_status: ClassVar[int] = 1
+    code: str = "failed"
+    exit_status: int = 1
 
     def line(self) -> str:
         """Return the one line that is shown."""
         return f"datalabs: {self.code}: {self}"
+
+
+class RelayedError(StandaloneError):
+    """A failure that another process of the platform met and told; it keeps its code."""
+
+    def __init__(self, text: str, *, code: str, exit_status: int) -> None:
+        super().__init__(text)
+        self.code = code
+        self.exit_status = exit_status
 
 
 class NotRunningError(StandaloneError):

@@ -21,6 +21,7 @@ SAYS = "> "
 """Begins the lines of a task that are for the operator; the others are for its log."""
 
 _MESSAGE_BYTES = 65_536
+_LINE_BYTES = 1024**2
 
 
 class Nursery:
@@ -33,9 +34,26 @@ class Nursery:
         self._control: socket.socket | None = None
         self._imported = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._early: int | None = None
+
+    async def start_early(self) -> int:
+        """Start it before anybody keeps it; the keeper's first `start` then only takes it over."""
+        self._early = await self.start()
+        return self._early
+
+    def kill(self) -> None:
+        """End one that was started early and is not needed."""
+        if self._early is not None:
+            os.kill(self._early, signal.SIGKILL)
+        if self._control is not None:
+            self._control.close()
+            self._control = None
 
     async def start(self) -> int:
         """Start the nursery and return its pid; it imports in the background."""
+        if self._early is not None:
+            early, self._early = self._early, None
+            return early
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         log = logs.open_log(self._log)
@@ -134,7 +152,7 @@ class TaskRunner:
         last = ""
         log = logs.open_log(self._log)
         try:
-            async for line in _lines(reading):
+            async for line in lines_of(reading):
                 os.write(log, f"{line}\n".encode())
                 last = line or last
                 if line.startswith(SAYS):
@@ -146,8 +164,9 @@ class TaskRunner:
             raise StartFailedError(f"{name} {how_it_ended(code)}: {last}; see {self._log}")
 
 
-async def _lines(descriptor: int) -> AsyncIterator[str]:
-    reader = asyncio.StreamReader()
+async def lines_of(descriptor: int) -> AsyncIterator[str]:
+    """Yield the lines of a pipe to its end, and close it."""
+    reader = asyncio.StreamReader(limit=_LINE_BYTES)
     with os.fdopen(descriptor, "rb") as pipe:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), pipe

@@ -25,8 +25,9 @@ _COLOURS = {
 
 def never_block(stream: IO[str]) -> None:
     """Let a pipe that nobody empties lose lines rather than stop the supervisor."""
-    if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
-        os.set_blocking(stream.fileno(), False)
+    with contextlib.suppress(OSError):  # a stream without a descriptor cannot block
+        if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            os.set_blocking(stream.fileno(), False)
 
 
 class Reporter(Protocol):

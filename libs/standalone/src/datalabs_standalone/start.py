@@ -8,27 +8,28 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
+from itertools import pairwise
 
-from datalabs_standalone import control, credentials
+from datalabs_standalone import blueprint, control
+from datalabs_standalone import logs as part_logs
+from datalabs_standalone.assembly import assemble, make_nursery
 from datalabs_standalone.children import Children
-from datalabs_standalone.configuration import (
-    Configuration,
-    check_port,
-    configure,
-    with_free_nats_port,
-)
 from datalabs_standalone.failures import (
     NotRunningError,
     PartFailingError,
+    RelayedError,
     StandaloneError,
     StartFailedError,
     StartTimeoutError,
 )
+from datalabs_standalone.fork_requests import lines_of
 from datalabs_standalone.options import UpOptions
 from datalabs_standalone.parts import PartStatus
 from datalabs_standalone.processes import end
 from datalabs_standalone.reporting import PipeReporter, PlainReporter, Reporter, TableReporter, never_block
 from datalabs_standalone.state import RunningParts, StateFolder, take_lock
+from datalabs_standalone.supervisor import Supervisor
 
 _CLEARING_SECONDS = 8.0
 _DETACHED_SECONDS = 300
@@ -46,25 +47,17 @@ def start(*, state: StateFolder, options: UpOptions, detach: bool) -> int:
     if lock is None:
         print(_already_running(state))  # noqa: T201 - the command's answer
         return 0
-    _clear_what_was_left(state)
-    configuration = with_free_nats_port(state, configure(state, options))
-    check_port(configuration)
-    from datalabs_standalone.assembly import check_programs  # noqa: PLC0415 - not needed by a second `up`
-
-    check_programs()
-    new = not state.credentials_file.exists()
-    credentials.make_keys(state)
-    credentials.make_accounts(
-        state,
-        nats_url=f"nats://127.0.0.1:{configuration.nats_port}",
-        subscriber_password=configuration.nats_passwords[credentials.SUBSCRIBER],
-    )
-    if not detach:
+    try:
+        if detach:
+            return _detached(state, options, lock=lock, began=began)
         never_block(sys.stdout)
-        reporter: Reporter = TableReporter() if sys.stdout.isatty() else PlainReporter()
-        _introduce(reporter, state, new=new)
-        return _supervise(state, configuration, reporter, began)
-    return _detached(state, configuration, new=new, began=began)
+        return _supervise(state, options, _reporter(), began)
+    finally:
+        os.close(lock)
+
+
+def _reporter() -> Reporter:
+    return TableReporter() if sys.stdout.isatty() else PlainReporter()
 
 
 def _already_running(state: StateFolder) -> str:
@@ -79,53 +72,74 @@ def _already_running(state: StateFolder) -> str:
     return f"Open Datalabs {words} at {status['address']} (state {state.root})"
 
 
-def _clear_what_was_left(state: StateFolder) -> None:
+def _clear_what_was_left(state: StateFolder, reporter: Reporter) -> None:
     """End the parts that a killed supervisor left, before their ports are asked for."""
     remembered = RunningParts(state.run / "parts.json")
     left = [one for one in remembered.read().values() if one.alive()]
     if left:
-        print(f"clearing {len(left)} parts that an earlier start left")  # noqa: T201 - progress
+        reporter.line(f"clearing {len(left)} parts that an earlier start left")
         end(left, within=_CLEARING_SECONDS)
     remembered.write({})
 
 
-def _introduce(reporter: Reporter, state: StateFolder, *, new: bool) -> None:
-    if new:
-        reporter.line(f"first start: a new platform in {state.root}")
-    reporter.line(f"accounts and passwords are in {state.credentials_file}")
+def _supervise(state: StateFolder, options: UpOptions, reporter: Reporter, began: float) -> int:
+    """Prepare and supervise until the end.
 
-
-def _supervise(state: StateFolder, configuration: Configuration, reporter: Reporter, began: float) -> int:
-    from datalabs_standalone.assembly import assemble  # noqa: PLC0415
-    from datalabs_standalone.supervisor import Supervisor  # noqa: PLC0415
-
+    Raises a `StandaloneError` when the preparation fails.
+    """
     assert threading.active_count() == 1, "the supervisor forks, so it has no threads"
+    _clear_what_was_left(state, reporter)
+    drawing = blueprint.draw(partial(_prepare, state, options))
 
     async def run() -> int:
         children = Children()
-        plan = assemble(state, configuration, children)
-        supervisor = Supervisor(state=state, plan=plan, reporter=reporter, children=children, began=began)
+        children.watch()
+        drawn = children.exit_of(drawing.pid)
+        nursery = make_nursery(state)
+        early = await nursery.start_early()
+        try:
+            plan = blueprint.read("\n".join([line async for line in lines_of(drawing.pipe)]))
+            await drawn
+        except StandaloneError:
+            nursery.kill()
+            await children.exit_of(early)
+            children.close()
+            raise
+        if plan.new:
+            reporter.line(f"first start: a new platform in {state.root}")
+        reporter.line(f"accounts and passwords are in {state.credentials_file}")
+        supervisor = Supervisor(
+            state=state,
+            plan=assemble(state, plan, nursery=nursery, children=children),
+            reporter=reporter,
+            children=children,
+            began=began,
+        )
         return await supervisor.run()
 
     return asyncio.run(run())
 
 
-def _detached(state: StateFolder, configuration: Configuration, *, new: bool, began: float) -> int:
+def _prepare(state: StateFolder, options: UpOptions) -> blueprint.Blueprint:
+    from datalabs_standalone.preparation import prepare  # noqa: PLC0415 - heavy; in the child only
+
+    return prepare(state, options)
+
+
+def _detached(state: StateFolder, options: UpOptions, *, lock: int, began: float) -> int:
     """Supervise in a child of its own session and relay what it says until it is ready."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        os.close(reading)
         status = 1
         try:
-            status = _in_background(state, configuration, writing, began)
+            status = _in_background(state, options, pipe=writing, lock=lock, began=began)
         finally:
             os._exit(status)
     os.close(writing)
-    reporter: Reporter = TableReporter() if sys.stdout.isatty() else PlainReporter()
-    _introduce(reporter, state, new=new)
+    reporter = _reporter()
     signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(_DETACHED_SECONDS)
     try:
@@ -136,28 +150,29 @@ def _detached(state: StateFolder, configuration: Configuration, *, new: bool, be
         reporter.close()
 
 
-def _in_background(state: StateFolder, configuration: Configuration, pipe: int, began: float) -> int:
+def _in_background(state: StateFolder, options: UpOptions, *, pipe: int, lock: int, began: float) -> int:
+    """Become the supervisor: a session of its own, its log for output, nothing else of the caller's open."""
     os.setsid()
+    for begin, finish in pairwise([2, *sorted((pipe, lock)), os.sysconf("SC_OPEN_MAX")]):
+        os.closerange(begin + 1, finish)
     null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    log = os.open(state.log_of("supervisor"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    for descriptor in (null, log):
-        os.close(descriptor)
-    os.set_inheritable(pipe, False)
+    log = part_logs.open_log(state.log_of("supervisor"))
+    for descriptor, place in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, place)
+    os.close(null)
+    os.close(log)
     reporter = PipeReporter(os.fdopen(pipe, "w", encoding="utf-8"), sys.stderr)
-    return _supervise(state, configuration, reporter, began)
+    try:
+        return _supervise(state, options, reporter, began)
+    except StandaloneError as error:
+        reporter.failed(error)
+        return error.exit_status
 
 
 def _too_late(_signal: int, _frame: object) -> None:
     raise StartTimeoutError(
         f"the platform is not ready after {_DETACHED_SECONDS} s; it goes on starting. See `datalabs status`."
     )
-
-
-class RelayedError(StandaloneError):
-    """A failure of the supervisor, told by the process that waited for it."""
 
 
 def relay(lines: Iterable[str], reporter: Reporter) -> int:
@@ -182,9 +197,7 @@ def relay(lines: Iterable[str], reporter: Reporter) -> int:
             )
         elif "failed" in message:
             reporter.close()
-            error = RelayedError(message["failed"])
-            error.code, error.exit_status = message["code"], message["exit_status"]  # type: ignore[misc]
-            raise error
+            raise RelayedError(message["failed"], code=message["code"], exit_status=message["exit_status"])
     raise StartFailedError(
         "the supervisor ended before the platform was ready; see `datalabs logs supervisor`."
     )
