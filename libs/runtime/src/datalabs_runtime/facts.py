@@ -88,7 +88,8 @@ def read_fact(
 ) -> Event:
     """Return the fact that a message holds.
 
-    Raises `MalformedFactError`; when `lenient`, data that does not fit its type is given as it is instead.
+    Raises `MalformedFactError`; when `lenient`, data that does not fit its type is given as it is instead, and
+    an id and a time are made up where there are none.
     """
     given = headers or {}
     tokens = subject.split(".")
@@ -97,6 +98,9 @@ def read_fact(
     entity, token, fact = (*tokens[1:], "", "", "")[:3]
     known = BY_TYPE.get(given.get(HEADER_TYPE, ""))
     data, revision = _data(known, body, lenient=lenient)
+    if lenient:
+        made_up = {HEADER_ID: f"{subject}:{sequence}", HEADER_TIME: datetime.now(UTC).isoformat()}
+        given = {**made_up, **given}
     try:
         return Event(
             id=given[HEADER_ID],

@@ -86,6 +86,7 @@ class Messaging:
         self._guard: ConsumerGuard | None = None
         self._guarding: Loop | None = None
         self._clock = clock
+        self._closing = False
         self._log = structlog.get_logger(__name__)
         if health is not None:
             health.add("nats", self.check)
@@ -190,6 +191,7 @@ class Messaging:
         """Stop taking work, let running handlers end, disconnect."""
         if self._client is None:
             return
+        self._closing = True
         await self._server.aclose()
         if self._guarding is not None:
             await self._guarding.aclose()
@@ -264,7 +266,8 @@ class Messaging:
 
     async def _on_disconnected(self) -> None:
         CONNECTED.set(0)
-        self._log.warning("nats.disconnected")
+        if not self._closing:
+            self._log.warning("nats.disconnected")
 
     async def _on_reconnected(self) -> None:
         CONNECTED.set(1)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+import structlog
 from datalabs_runtime.database import Database
 from datalabs_runtime.tables import ServiceBase
 
@@ -22,6 +23,18 @@ from datalabs_testing.stubs import RpcStub
 
 MakeDatabase = Callable[..., Awaitable[Database]]
 MakeProxy = Callable[..., Awaitable[ChaosProxy]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Tracebacks as Python prints them: the colourful ones cost a second each."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -114,6 +114,9 @@ class RunningPostgres:
                     sql.Identifier(template or "template0"),
                 )
             )
+            connection.execute(
+                sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
+            )
 
     def drop(self, database: str) -> None:
         """Remove a database, whoever is still connected."""

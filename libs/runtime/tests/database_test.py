@@ -1,0 +1,135 @@
+"""Transactions, reads and notifications on the real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from datalabs_runtime.database import Database
+from datalabs_runtime.tables import ServiceBase, make_base
+from datalabs_testing.platform import Platform
+from datalabs_testing.plugin import MakeDatabase
+from sqlalchemy import String, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Mapped, mapped_column
+
+
+class Base(ServiceBase):
+    """Tables."""
+
+
+class Note(Base):
+    """A note."""
+
+    __tablename__ = "notes"
+
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+
+
+@pytest_asyncio.fixture
+async def own(database: MakeDatabase) -> AsyncIterator[Database]:
+    yield await database("storage", base=Base)
+
+
+async def notes(own: Database) -> list[str]:
+    async with own.reading() as session:
+        return list((await session.execute(text("SELECT id FROM notes ORDER BY id"))).scalars())
+
+
+async def test_transactions_commit_or_leave_nothing(own: Database) -> None:
+    async with own.transaction() as session:
+        session.add(Note(id="a"))
+    with pytest.raises(ZeroDivisionError):
+        async with own.transaction() as session:
+            session.add(Note(id="b"))
+            await session.flush()
+            _ = 1 / 0
+    assert await notes(own) == ["a"]
+
+
+async def test_reads_see_each_commit_and_hold_no_transaction(own: Database) -> None:
+    async with own.reading() as session:
+        await session.execute(text("SELECT 1"))
+        async with own.transaction() as writing:
+            writing.add(Note(id="a"))
+        count = await session.execute(text("SELECT count(*) FROM notes"))
+        assert count.scalar_one() == 1
+        state = await session.execute(
+            text("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        )
+        assert state.scalar_one() == 0
+
+
+async def test_pooled_connections_to_a_server_that_was_killed_are_replaced(
+    own: Database, platform: Platform
+) -> None:
+    await asyncio.gather(*(notes(own) for _ in range(5)))
+    await asyncio.to_thread(platform.postgres.kill)
+    assert "database" in (await own.check() or "")
+    await asyncio.to_thread(platform.postgres.start)
+    for _ in range(6):
+        assert await notes(own) == []
+    assert await own.check() is None
+
+
+async def test_a_terminated_connection_is_replaced(own: Database, platform: Platform) -> None:
+    await notes(own)
+    await asyncio.to_thread(
+        platform.postgres.execute,
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{own.url.database}'",
+    )
+    assert await notes(own) == []
+
+
+async def test_a_full_pool_makes_callers_wait(own: Database) -> None:
+    async def slow() -> None:
+        async with own.transaction() as session:
+            await session.execute(text("SELECT pg_sleep(0.02)"))
+
+    await asyncio.gather(*(slow() for _ in range(20)))
+
+
+async def test_notifications_arrive_and_after_a_restart_one_is_told_to_look(
+    own: Database, platform: Platform
+) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def listen() -> None:
+        async for payload in own.listen("news"):
+            heard.put_nowait(payload)
+
+    listening = asyncio.create_task(listen())
+    async with asyncio.timeout(20):
+        assert await heard.get() == ""
+        async with own.transaction() as session:
+            await session.execute(text("NOTIFY news, 'first'"))
+        assert await heard.get() == "first"
+        await asyncio.to_thread(platform.postgres.kill)
+        await asyncio.to_thread(platform.postgres.start)
+        assert await heard.get() == ""
+        async with own.transaction() as session:
+            await session.execute(text("NOTIFY news, 'second'"))
+        assert await heard.get() == "second"
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_another_services_database_is_closed(own: Database, platform: Platform) -> None:
+    foreign = Database(platform.url("auth").set(database=own.url.database))
+    with pytest.raises(OperationalError, match="permission denied"):
+        await foreign.start()
+    await foreign.aclose()
+
+
+async def test_a_wrong_password_is_refused(own: Database) -> None:
+    wrong = Database(own.url.set(password="wrong"))
+    with pytest.raises(OperationalError, match="password authentication failed"):
+        await wrong.start()
+    await wrong.aclose()
+
+
+def test_each_base_has_its_own_tables() -> None:
+    first, second = make_base(), make_base()
+    assert sorted(first.metadata.tables) == ["inbox", "leases", "outbox"]
+    assert first.Outbox is not second.Outbox
+    assert "notes" not in first.metadata.tables
