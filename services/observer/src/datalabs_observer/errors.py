@@ -26,3 +26,7 @@ class UnknownDeadLetterError(ProblemError):
 
 class UnreadableTelemetryError(ValueError):
     """A body that is not OTLP; the text says what is wrong with it."""
+
+
+class BodyTooLargeError(ValueError):
+    """A body that unpacks to more than is taken."""

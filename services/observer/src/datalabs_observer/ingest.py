@@ -5,6 +5,7 @@ and said in the answer (`partial_success`), so that no sender repeats it.
 """
 
 import json
+import zlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from datalabs_observer import otlp
-from datalabs_observer.errors import UnreadableTelemetryError
+from datalabs_observer.errors import BodyTooLargeError, UnreadableTelemetryError
 from datalabs_observer.spans import Spans, dropped
 from datalabs_runtime.clock import Clock
 
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 STOP_SECONDS = 1.0
 UNSUPPORTED = 415
 BAD_REQUEST = 400
+TOO_LARGE = 413
+ANY_HEADER = 32 + zlib.MAX_WBITS
+"""Tells zlib to take gzip and deflate alike."""
 
 
 class Ingest:
@@ -48,7 +52,9 @@ class Ingest:
         application = web.Application(client_max_size=self._body_max_bytes)
         application.router.add_post("/v1/traces", self._traces)
         application.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_SECONDS)
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=STOP_SECONDS, auto_decompress=False
+        )
         await self._runner.setup()
         self._socket.unlink(missing_ok=True)
         await web.UnixSite(self._runner, str(self._socket)).start()
@@ -65,14 +71,29 @@ class Ingest:
         if kind not in {otlp.PROTOBUF, otlp.JSON}:
             return web.Response(status=UNSUPPORTED, text=f"send {otlp.PROTOBUF} or {otlp.JSON}")
         try:
-            body = await request.read()
+            body = self._unpacked(await request.read(), request.headers.get("Content-Encoding", ""))
             spans, refused = otlp.spans(otlp.parse(body, kind), now=self._clock.now(), oldest=self._oldest)
         except UnreadableTelemetryError as error:
             return web.Response(status=BAD_REQUEST, text=str(error))
+        except BodyTooLargeError as error:
+            return web.Response(status=TOO_LARGE, text=str(error))
         if refused:
             dropped.labels("impossible").inc(refused)
         lost = self._spans.take(spans)
         return _answer(kind, refused=refused, lost=lost)
+
+    def _unpacked(self, body: bytes, encoding: str) -> bytes:
+        """Return the body without its compression, which may blow up to the limit and no further."""
+        if encoding in {"", "identity"}:
+            return body
+        unpacker = zlib.decompressobj(ANY_HEADER)
+        try:
+            unpacked = unpacker.decompress(body, self._body_max_bytes + 1)
+        except zlib.error as error:
+            raise UnreadableTelemetryError(f"the body is not {encoding}") from error
+        if len(unpacked) > self._body_max_bytes:
+            raise BodyTooLargeError(f"unpacked the body has more than {self._body_max_bytes} bytes")
+        return unpacked
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

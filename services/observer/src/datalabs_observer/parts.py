@@ -54,7 +54,7 @@ class Parts:
             document = json.loads((self._folder / STATUS_FILE).read_text())
             entries = document["parts"] if isinstance(document, dict) else document
             parts = [_told(entry) for entry in entries]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
         return {part.name: part for part in parts}
 
