@@ -53,6 +53,8 @@ def main() -> None:
 def _import_everything() -> tuple[dict[str, ModuleType], dict[str, str]]:
     modules: dict[str, ModuleType] = {}
     errors: dict[str, str] = {}
+    # structlog imports rich for coloured tracebacks if it can: a fifteenth of all imports, and our logs are JSON.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     names = {service: f"datalabs_{service}.app" for service in SERVICES} | {"tasks": _TASKS}
     for name, module in names.items():
         try:
@@ -60,6 +62,8 @@ def _import_everything() -> tuple[dict[str, ModuleType], dict[str, str]]:
         except Exception:  # noqa: BLE001 - one service that cannot be imported must not keep the others from living
             traceback.print_exc()
             errors[name] = traceback.format_exc(limit=0).strip().splitlines()[-1]
+    if sys.modules["rich"] is None:
+        del sys.modules["rich"]
     return modules, errors
 
 

@@ -1,0 +1,116 @@
+"""Memory and CPU of an idle platform, by part: a table on the terminal and `build/bench-idle.json`.
+
+Without `--state` a platform is started with the shipped catalogue, and measured when its environments are prepared and
+nothing goes on in the background any more. Memory is the proportional set size (shared pages count once), with all
+descendants of a part; CPU is the time used over the measurement as a share of one core.
+"""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from datalabs_standalone.processes import cpu_seconds, family, memory_kib
+from rich.console import Console
+from rich.table import Table
+
+from tests.running import COMMAND, CONTENT, REPOSITORY, running
+
+GOAL_MB = 700
+GOAL_CPU_PERCENT = 3.0
+SUPERVISOR = "supervisor"
+QUIET_SECONDS = 10.0
+QUIET_CPU_PERCENT = 8.0
+SETTLING_SECONDS = 900.0
+
+
+def parts_of(state: Path) -> dict[str, int]:
+    """Return the pid of each part of a running platform."""
+    shown = subprocess.run(
+        [str(COMMAND), "status", "--json", "--state", str(state)], capture_output=True, text=True, check=False
+    )
+    document = json.loads(shown.stdout)
+    parts = {part["name"]: part["pid"] for part in document["parts"] if part["pid"]}
+    return {SUPERVISOR: document["pid"], **parts}
+
+
+def members(parts: dict[str, int]) -> dict[str, list[int]]:
+    """Return all processes of each part; the supervisor's are its own alone."""
+    return {name: [pid] if name == SUPERVISOR else family(pid) for name, pid in parts.items()}
+
+
+def cpu_percent(parts: dict[str, int], seconds: float) -> dict[str, float]:
+    """Return each part's CPU over some seconds, in per cent of a core."""
+    processes = members(parts)
+    before = {name: cpu_seconds(pids) for name, pids in processes.items()}
+    began = time.monotonic()
+    time.sleep(seconds)
+    passed = time.monotonic() - began
+    return {name: 100 * (cpu_seconds(processes[name]) - before[name]) / passed for name in parts}
+
+
+def settle(state: Path) -> None:
+    """Wait until nothing goes on in the background."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while time.monotonic() < deadline:
+        parts = parts_of(state)
+        busy = sum(cpu_percent(parts, QUIET_SECONDS).values())
+        if busy < QUIET_CPU_PERCENT and len(family(parts["launcher"])) == 1:
+            return
+    sys.stderr.write("the platform never became quiet; the figures hold work in the background\n")
+
+
+@contextlib.contextmanager
+def platform(named: Path | None) -> Iterator[Path]:
+    """Yield the state folder of a platform that runs: the named one, or a fresh one that has settled."""
+    if named is not None:
+        yield named
+        return
+    with running(content=[CONTENT]) as fresh:
+        settle(fresh.state)
+        yield fresh.state
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--state", type=Path, help="a platform that runs already")
+    arguments.add_argument("--seconds", type=float, default=60.0, help="how long to measure")
+    given = arguments.parse_args()
+    with platform(given.state) as state:
+        parts = parts_of(state)
+        cpu = cpu_percent(parts, given.seconds)
+        memory = {name: memory_kib(pids) * 1024 / 1e6 for name, pids in members(parts).items()}
+    rows = [
+        {"part": name, "pss_mb": round(memory[name], 1), "cpu_percent": round(cpu[name], 2)} for name in parts
+    ]
+    total = {"pss_mb": round(sum(memory.values()), 1), "cpu_percent": round(sum(cpu.values()), 2)}
+    met = total["pss_mb"] <= GOAL_MB and total["cpu_percent"] <= GOAL_CPU_PERCENT
+    table = Table(title=f"idle for {given.seconds:g} s", box=None)
+    for column in ("part", "PSS / MB", "CPU / % of a core"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for row in rows:
+        table.add_row(str(row["part"]), f"{row['pss_mb']}", f"{row['cpu_percent']}")
+    table.add_section()
+    table.add_row("all", str(total["pss_mb"]), str(total["cpu_percent"]))
+    table.add_row("goal", f"≤ {GOAL_MB}", f"≤ {GOAL_CPU_PERCENT}")
+    Console().print(table)
+    report = {
+        "seconds": given.seconds,
+        "parts": rows,
+        "total": total,
+        "goal": {"pss_mb": GOAL_MB, "cpu_percent": GOAL_CPU_PERCENT},
+        "met": met,
+    }
+    file = REPOSITORY / "build" / "bench-idle.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(total), "goal met" if met else "goal missed", file)
+
+
+if __name__ == "__main__":
+    main()
