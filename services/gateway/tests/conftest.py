@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, text
 
 from datalabs_contracts import events, rpc
 from datalabs_contracts.base import Contract, Nothing, Page
+from datalabs_contracts.cursors import decode_cursor, encode_cursor
 from datalabs_contracts.datalabs import (
     Collection,
     Datalab,
@@ -276,9 +277,11 @@ class Fakes:
             if (request.owner is None or lab.owner == request.owner)
             and (request.include_ended or not lab.state.ended)
         ]
-        start = int(request.cursor or 0)
+        start = decode_cursor("labs", request.cursor, int)[0] if request.cursor else 0
         end = start + request.limit
-        return Page[Lab](items=chosen[start:end], next=str(end) if end < len(chosen) else None)
+        return Page[Lab](
+            items=chosen[start:end], next=encode_cursor("labs", end) if end < len(chosen) else None
+        )
 
     def get_route(self, request: Any, _: Call) -> Route:
         lab = self.lab(request.lab_id)

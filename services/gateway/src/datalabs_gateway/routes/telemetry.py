@@ -21,6 +21,7 @@ _DOCUMENTED_BODY = {
 @routes.post(
     "/telemetry",
     status_code=202,
+    response_class=Response,
     summary="Send spans",
     openapi_extra=_DOCUMENTED_BODY,
     responses=refusals(
