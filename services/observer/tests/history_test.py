@@ -1,6 +1,7 @@
 import asyncio
 import json
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ def event(
         revision=1,
         data=None,
         raw=json.dumps({"owner": "hypatia", "revision": number} | data).encode(),
+        type_name=of.type,
         headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "ce-type": of.type},
         sequence=number,
     )
@@ -63,6 +65,28 @@ async def test_an_event_is_kept_whole(history: History, clock: FakeClock) -> Non
     assert stored.trace_id == TRACE
     assert stored.time == clock.now()
     assert stored.data["lab"] == {"last_lines": ["a\N{REPLACEMENT CHARACTER}b"]}
+
+
+@pytest.mark.parametrize(
+    ("raw", "data"),
+    [
+        (b"not json", {"value": "not json"}),
+        (b"[1]", {"value": [1]}),
+        (b"", {"value": ""}),
+        (b"[" * 100_000, {"value": "[" * 100_000}),
+        (b"\xff", {"value": "\N{REPLACEMENT CHARACTER}"}),
+    ],
+)
+async def test_what_no_service_should_say_is_kept_all_the_same(
+    history: History, clock: FakeClock, raw: bytes, data: dict[str, Any]
+) -> None:
+    time = datetime(2026, 11, 2)  # noqa: DTZ001 - that it has no zone is the point
+    odd = replace(event(1, clock.now()), id="i" * 300, type=None, type_name="", raw=raw, time=time)
+    for _ in range(2):
+        await history.keep(odd)
+    (stored,) = (await history.page(EventsQuery())).items
+    assert stored.data == data
+    assert stored.time == datetime(2026, 11, 2, tzinfo=UTC)
 
 
 async def test_events_of_the_same_moment_are_all_paged(history: History, clock: FakeClock) -> None:

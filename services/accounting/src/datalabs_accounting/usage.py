@@ -28,12 +28,13 @@ class Usage:
     async def page(self, query: UsageQuery, *, caller: Identity) -> UsagePage:
         """Return one page of groups and the totals of the whole query.
 
-        People see their own; operators and services anybody's, services without an owner everybody's. All pages of a
-        list count running labs up to the moment of the first, so that the groups add up to the total.
+        People see their own; operators and services anybody's, or without an owner everybody's. All pages of a list
+        count running labs up to the moment of the first, so that the groups add up to the total.
 
         Raises `NobodysUsageError`, `ProblemError` (invalid_cursor).
         """
-        owner = query.owner or (None if caller.service else caller.username)
+        sees_all = caller.is_operator or caller.service is not None
+        owner = query.owner or (None if sees_all else caller.username)
         if owner is not None and not caller.may_see(owner):
             raise NobodysUsageError
         now, after = self._clock.now(), None

@@ -39,7 +39,9 @@ def build(config: Path | None = None) -> Service:
     history = History(database=database, clock=clock)
     spans = Spans(database=database, clock=clock, capacity=settings.span_queue)
     dead_letters = DeadLetters(database=database, clock=clock, give_back=messaging.replay)
-    parts = Parts(run_folder=platform.run_folder, clock=clock, own={"postgres": database.check})
+    parts = Parts(
+        run_folder=platform.run_folder, clock=clock, own={"postgres": database.check, "nats": messaging.check}
+    )
     tidying = Tidying(history=history, spans=spans, dead_letters=dead_letters, settings=settings)
     ingest = Ingest(
         socket=settings.socket or platform.run_folder / "observer.sock",

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
-from datetime import timedelta
+from datetime import UTC, timedelta
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
 
 from datalabs_contracts.base import Page
 from datalabs_contracts.cursors import decode_cursor, encode_cursor
-from datalabs_contracts.events import HEADER_TRACEPARENT, HEADER_TYPE
+from datalabs_contracts.events import HEADER_TRACEPARENT
 from datalabs_contracts.observations import EventsQuery, StoredEvent
 from datalabs_observer.models import KeptEvent, Shelf, storable
 from datalabs_observer.store import AWAY, Store
@@ -26,6 +28,7 @@ EVENTS_AT_ONCE = 2000
 ROW_BYTES = 500
 """What a row and its index entries take beside its data, about."""
 TRACEPARENT_PARTS = 4
+ID_LENGTH = 64
 
 stored = Counter("observer_events_stored", "Events written to the history.")
 
@@ -127,28 +130,35 @@ class History:
 
 
 def kept(event: Event) -> KeptEvent:
-    """Return an event as it is stored; an unknown type is kept like any other."""
-    data = storable(json.loads(event.raw)) if event.raw else {}
-    if not isinstance(data, dict):
-        data = {"value": data}
+    """Return an event as it is stored; unknown types and odd data are kept like any other."""
+    data = _data(event.raw)
     owner = data.get("owner") or data.get("username")
+    stored_event = StoredEvent(
+        id=event.id if len(event.id) <= ID_LENGTH else hashlib.sha256(event.id.encode()).hexdigest(),
+        type=event.type_name,
+        subject=event.subject,
+        source=event.source,
+        time=event.time if event.time.tzinfo else event.time.replace(tzinfo=UTC),
+        sequence=event.sequence,
+        trace_id=_trace_id(event.headers.get(HEADER_TRACEPARENT, "")),
+        data=data,
+    )
     return KeptEvent(
-        event=StoredEvent(
-            id=event.id,
-            type=event.type.type if event.type else event.headers.get(HEADER_TYPE, ""),
-            subject=event.subject,
-            source=event.source,
-            time=event.time,
-            sequence=event.sequence,
-            trace_id=_trace_id(event.headers.get(HEADER_TRACEPARENT, "")),
-            data=data,
-        ),
+        event=stored_event,
         entity=event.entity,
         entity_id=event.entity_id,
         fact=event.fact,
         owner=str(owner) if owner else None,
         bytes=ROW_BYTES + len(event.raw),
     )
+
+
+def _data(raw: bytes) -> dict[str, Any]:
+    try:
+        data = storable(json.loads(raw))
+    except (ValueError, RecursionError):
+        data = storable(raw.decode("utf-8", "replace"))
+    return data if isinstance(data, dict) else {"value": data}
 
 
 def _trace_id(traceparent: str) -> str | None:
