@@ -220,6 +220,12 @@ class LocalScheduler:
             )
         return [*found, *(self._firm.notices if self._firm else ())]
 
+    async def refuses(self, runtime: Runtime, *, operator: bool) -> str | None:
+        """Return why this person may not launch here; None when nothing speaks against it."""
+        if runtime is Runtime.PROCESS and self.operators_only and not operator:
+            return "Labs cannot be kept apart on this machine, so only operators may launch them here."
+        return None
+
     async def capacity(self) -> Capacity:
         """Return the whole and what is taken by running labs."""
         running = [job.attempt.about for job in self._jobs.values() if not job.ended]
@@ -277,7 +283,7 @@ class LocalScheduler:
                 "The environment of this version is not ready.", reason=Reason.IMAGE_UNAVAILABLE
             )
         for mount in job.mounts:
-            if not os.path.exists(mount.source):
+            if not Path(mount.source).exists():
                 raise SubmitRefusedError(
                     f"{mount.target} cannot be mounted: {mount.source} is missing.",
                     reason=Reason.VOLUME_UNAVAILABLE,
@@ -343,7 +349,7 @@ class LocalScheduler:
         shim.on_end(asyncio.get_running_loop(), lambda: self._shim_ended(job))
 
     def _shim_ended(self, job: _Job) -> None:
-        """A shim is gone: it has recorded the end, or it was killed and the end is recorded now."""
+        """Take in that a shim is gone: it has recorded the end, or it was killed and the end is recorded now."""
         if job.shim is not None:
             job.shim.let_go(asyncio.get_running_loop())
             job.shim = None
