@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,11 +37,26 @@ META: dict[str, Any] = {
 }
 
 
-@dataclass
 class HeldLease:
     """A lease that is held, or not, as the test says."""
 
-    held: bool = True
+    def __init__(self) -> None:
+        self._turn = asyncio.Event()
+        self._turn.set()
+
+    @property
+    def held(self) -> bool:
+        return self._turn.is_set()
+
+    @held.setter
+    def held(self, held: bool) -> None:
+        if held:
+            self._turn.set()
+        else:
+            self._turn.clear()
+
+    async def wait(self) -> None:
+        await self._turn.wait()
 
 
 @dataclass(kw_only=True)

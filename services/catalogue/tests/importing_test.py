@@ -1,3 +1,4 @@
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -135,10 +136,12 @@ async def test_too_much_is_refused(desk: Any) -> None:
 async def test_only_the_leader_imports(desk: Any) -> None:
     desk.write("radio")
     desk.lease.held = False
-    await desk.importer.refresh()
+    waiting = asyncio.create_task(desk.importer.refresh())
+    await asyncio.sleep(0)
     assert await slugs(desk) == []
+    assert not waiting.done()
     desk.lease.held = True
-    await desk.importer.refresh()
+    await waiting
     assert await slugs(desk) == ["radio"]
 
 

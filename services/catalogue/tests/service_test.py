@@ -47,14 +47,16 @@ async def gateway(platform: Any, events: Any, rpc_stub: Any) -> Any:
     await asyncio.to_thread(platform.add_database, "catalogue")
     platform.configure("platform", content=[str(CONTENT)])
     service = build(platform.config)
-    await service.start()
     messaging: Messaging = platform.messaging("gateway")
-    await messaging.start()
-    for slug in SHIPPED:
-        await events.wait("datalab", slug, "published", seconds=20)
-    yield messaging.rpc
-    await messaging.aclose()
-    await service.aclose()
+    try:
+        await service.start()
+        await messaging.start()
+        for slug in SHIPPED:
+            await events.wait("datalab", slug, "published", seconds=60)
+        yield messaging.rpc
+    finally:
+        await messaging.aclose()
+        await service.aclose()
 
 
 async def test_offers_what_ships(gateway: RpcClient, platform: Any) -> None:

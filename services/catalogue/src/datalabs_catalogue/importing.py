@@ -68,8 +68,9 @@ class Importer:
     async def refresh(self) -> None:
         """Import what is new or changed, withdraw what is gone. Cheap when nothing happened."""
         if not self._lease.held:
+            # Whoever led meanwhile may have imported something else: begin anew, at once when it is our turn.
             self._seen.clear()
-            return
+            await self._lease.wait()
         unreadable: set[str] = set()
         present: dict[Path, Path] = {}
         for root in self._roots:

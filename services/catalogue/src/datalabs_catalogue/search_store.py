@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CTE, and_, func, literal, literal_column, select, true, tuple_, union_all
+from sqlalchemy import CTE, and_, case, func, literal, literal_column, select, true, tuple_, union_all
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import ColumnElement
@@ -36,7 +36,11 @@ class SearchStore:
         question = _question(wanted.words)
         rank: ColumnElement[Any] = literal(Decimal(0), Numeric)
         if question is not None:
-            rank = func.round(func.ts_rank(WEIGHTS, datalabs.c.search, question).cast(Numeric), DIGITS)
+            frequency = func.ts_rank(WEIGHTS, datalabs.c.search, question).cast(Numeric)
+            # What has the words in its title comes first, however often others speak of them.
+            of_title = func.ts_filter(datalabs.c.search, literal_column("'{a}'::\"char\"[]"))
+            named = case((of_title.op("@@", is_comparison=True)(question.self_group()), 1), else_=0)
+            rank = func.round(frequency + named, DIGITS)
         statement = (
             select(*CARD, rank.label("rank"), datalabs.c.sort_title)
             .where(OFFERED, _matches(question), *(_chosen(name, wanted) for name in FACETS))
