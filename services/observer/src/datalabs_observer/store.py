@@ -1,11 +1,11 @@
 """All of the observer's SQL. A store works within the transaction of the session that it is given."""
 
 import json
-from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, delete, literal, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -47,6 +47,28 @@ INSERT_SPANS = text(
         name text, kind text, service text, start_ns bigint, end_ns bigint, status text, status_message text,
         attributes jsonb, events jsonb, bytes int)
     ON CONFLICT DO NOTHING RETURNING trace_id, span_id
+    """
+)
+UPSERT_TRACES = text(
+    """
+    INSERT INTO traces AS old (trace_id, name, service, rooted, start_ns, end_ns, spans, errors, lab_id, bytes)
+    SELECT trace_id, name, service, rooted, start_ns, end_ns, spans, errors, lab_id, bytes
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(trace_id text, name text, service text, rooted boolean,
+        start_ns bigint, end_ns bigint, spans int, errors int, lab_id text, bytes bigint)
+    ON CONFLICT (trace_id) DO UPDATE SET
+        (name, service) = (
+            SELECT (CASE WHEN better THEN EXCLUDED.name ELSE old.name END),
+                (CASE WHEN better THEN EXCLUDED.service ELSE old.service END)
+            FROM (SELECT (EXCLUDED.rooted AND NOT old.rooted)
+                OR (EXCLUDED.rooted = old.rooted AND EXCLUDED.start_ns < old.start_ns) AS better) AS choice
+        ),
+        rooted = EXCLUDED.rooted OR old.rooted,
+        start_ns = LEAST(EXCLUDED.start_ns, old.start_ns),
+        end_ns = GREATEST(EXCLUDED.end_ns, old.end_ns),
+        spans = old.spans + EXCLUDED.spans,
+        errors = old.errors + EXCLUDED.errors,
+        lab_id = COALESCE(old.lab_id, EXCLUDED.lab_id),
+        bytes = old.bytes + EXCLUDED.bytes
     """
 )
 
@@ -109,42 +131,11 @@ class Store:
         by_key = {(one.span.trace_id, one.span.span_id): one for one in reversed(kept)}
         return [by_key[key] for key in fresh]
 
-    async def add_to_traces(self, parts: Iterable[TracePart]) -> None:
+    async def add_to_traces(self, parts: list[TracePart]) -> None:
         """Add to the rows of traces; a root span's name holds, before one is there the earliest span's."""
-        for part in parts:
-            insert = upsert(traces).values(
-                trace_id=part.trace_id,
-                name=part.name,
-                service=part.service,
-                rooted=part.rooted,
-                start_ns=part.start_ns,
-                end_ns=part.end_ns,
-                spans=part.spans,
-                errors=part.errors,
-                lab_id=part.lab_id,
-                bytes=part.bytes,
-            )
-            new = insert.excluded
-            better = or_(
-                new.rooted & ~traces.c.rooted,
-                (new.rooted == traces.c.rooted) & (new.start_ns < traces.c.start_ns),
-            )
-            await self._session.execute(
-                insert.on_conflict_do_update(
-                    index_elements=[traces.c.trace_id],
-                    set_={
-                        "name": _if(better, new.name, traces.c.name),
-                        "service": _if(better, new.service, traces.c.service),
-                        "rooted": new.rooted | traces.c.rooted,
-                        "start_ns": func.least(new.start_ns, traces.c.start_ns),
-                        "end_ns": func.greatest(new.end_ns, traces.c.end_ns),
-                        "spans": traces.c.spans + new.spans,
-                        "errors": traces.c.errors + new.errors,
-                        "lab_id": func.coalesce(traces.c.lab_id, new.lab_id),
-                        "bytes": traces.c.bytes + new.bytes,
-                    },
-                )
-            )
+        if parts:
+            rows = json.dumps([asdict(part) for part in parts])
+            await self._session.execute(UPSERT_TRACES, {"rows": rows})
 
     async def trace(self, trace_id: str, *, after: tuple[int, str] | None, limit: int) -> list[Span]:
         """Return spans of a trace and those that join it, oldest first, from behind this one."""
@@ -249,10 +240,6 @@ class Store:
 
 def _key(*parts: Any) -> ColumnElement[Any]:
     return tuple_(*(literal(part) for part in parts))
-
-
-def _if(condition: ColumnElement[bool], this: ColumnElement[Any], other: ColumnElement[Any]) -> Any:
-    return case((condition, this), else_=other)
 
 
 def _summary(row: Any) -> TraceSummary:
