@@ -65,7 +65,8 @@ class ProcessRuntime(Contract):
     """How a version runs as a process: a uv environment, and a command in it.
 
     `command` and `environment` may use `{port}`, `{address}`, `{lab_id}`, `{home}`, `{scratch}`, `{data}`, `{source}`
-    (the version's own files), `{origin}` (the lab's public origin), `{host}` (that origin's host name) and
+    (the version's own files), `{origin}` (the lab's public origin), `{host}` (that origin's host name), `{python}` (the
+    environment's interpreter), `{environment}` (its folder), `{packages}` (where this person's own packages go) and
     `{parameters[name]}`.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FIELD = re.compile(
-    r"\{(?:(?P<name>port|address|lab_id|home|scratch|data|source|origin|host)|parameters\[(?P<parameter>[^\[\]{}]+)\])\}"
+    r"\{(?:(?P<name>port|address|lab_id|home|scratch|data|source|origin|host|python|environment|packages)|parameters\[(?P<parameter>[^\[\]{}]+)\])\}"
 )
 """Only the documented fields are fields; any other brace is the author's own text (JSON, shell, format strings)."""
 
@@ -23,6 +23,9 @@ class Fields:
     data: str
     source: str
     origin: str
+    python: str = ""
+    environment: str = ""
+    packages: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property

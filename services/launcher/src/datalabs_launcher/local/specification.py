@@ -85,6 +85,9 @@ def spec_of(job: LabJob, place: Place) -> dict[str, Any]:
         data=place.root + DATA,
         source=job.source,
         origin=job.origin,
+        python=f"{place.environment}/bin/python",
+        environment=str(place.environment),
+        packages=packages.get("folder", ""),
         parameters=job.parameters,
     )
     environment = {
