@@ -68,7 +68,7 @@ class Ledger:
         )
         fact = UsageFact(entry=entry, revision=lab.attempt, owner=lab.owner, actor=SELF)
         self._outbox.add(session, USAGE_RECORDED, lab.id, fact, revision=lab.attempt)
-        log.info("usage recorded", lab=lab.id, attempt=lab.attempt, seconds=entry.seconds)
+        log.info("usage.recorded", lab=lab.id, attempt=lab.attempt, seconds=entry.seconds)
 
 
 def _attempt(lab: Lab) -> Attempt:

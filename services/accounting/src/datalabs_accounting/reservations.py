@@ -91,7 +91,7 @@ class Reservations:
         async with self._database.transaction() as session:
             freed = await Store(session).release_all(gone, confirmed_before=before)
         if freed:
-            log.warning("reservations of ended labs freed", labs=sorted(one.lab_id for one in gone))
+            log.warning("reservation.freed", labs=sorted(one.lab_id for one in gone))
         return freed
 
     async def _living(self) -> set[Reservation]:

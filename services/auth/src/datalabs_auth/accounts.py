@@ -126,11 +126,11 @@ class Accounts:
         try:
             seeds = SeedFile.model_validate_json(await asyncio.to_thread(file.read_bytes)).accounts
         except FileNotFoundError:
-            log.info("no seed file", file=str(file))
+            log.info("seed.missing", file=str(file))
             return 0
         except (OSError, ValidationError, json.JSONDecodeError) as error:
             # The service starts nevertheless: accounts made before can still sign in.
-            log.error("unusable seed file", file=str(file), error=_without_values(error))  # noqa: TRY400
+            log.error("seed.unusable", file=str(file), error=_without_values(error))  # noqa: TRY400
             return 0
         made = 0
         for seed in seeds:
@@ -152,7 +152,7 @@ class Accounts:
         except UsernameTakenError:
             # Another replica seeds at the same moment.
             return False
-        log.info("account made from the seed file", username=seed.username)
+        log.info("account.seeded", username=seed.username)
         return True
 
     async def _add(

@@ -144,7 +144,7 @@ class Sessions:
             forgotten = await store.forget_sessions(ended_before=now - self._times.retention)
             released = await self._brakes.forget(store, now)
         if forgotten or released:
-            log.info("old rows forgotten", sessions=forgotten, brakes=released)
+            log.info("session.rows_forgotten", sessions=forgotten, brakes=released)
 
     async def _start(
         self, session: AsyncSession, account: Account, secret: str, now: datetime

@@ -50,7 +50,7 @@ class DeadLetters:
         async with self._database.transaction() as session:
             await Store(session).add_letter(letter)
         stored.labels(letter.consumer).inc()
-        log.warning("dead letter", letter=letter.id, consumer=letter.consumer, subject=letter.subject)
+        log.warning("dead_letter.stored", letter=letter.id, consumer=letter.consumer, subject=letter.subject)
 
     async def page(self, query: DeadLettersQuery) -> Page[DeadLetter]:
         """Return dead letters, newest first."""
@@ -79,7 +79,7 @@ class DeadLetters:
         await self._give_back(letter.headers, letter.data.encode())
         async with self._database.transaction() as session:
             await Store(session).mark_replayed(letter.id)
-        log.info("dead letter replayed", letter=letter.id, consumer=letter.consumer)
+        log.info("dead_letter.replayed", letter=letter.id, consumer=letter.consumer)
         return letter.model_copy(update={"state": DeadLetterState.REPLAYED})
 
     async def tidy(self, *, max_age: timedelta) -> int:

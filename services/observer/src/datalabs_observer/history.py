@@ -104,7 +104,7 @@ class History:
                 # Nothing is wrong with the events: each goes back and is delivered again later.
                 _fail(batch, error)
             except Exception:
-                log.exception("events refused together, trying each alone", events=len(batch))
+                log.exception("history.batch_refused", events=len(batch))
                 await self._one_by_one(batch)
             else:
                 stored.inc(len(batch))

@@ -142,11 +142,11 @@ class Spans:
                     await store.add_to_traces(summarise(fresh))
                     await store.shelve(Shelf.SPANS, sum(one.bytes for one in fresh))
             except AWAY as error:
-                log.warning("spans cannot be written", spans=len(batch), reason=type(error).__name__)
+                log.warning("spans.waiting", spans=len(batch), reason=type(error).__name__)
                 await self._clock.sleep(RETRY_PAUSE)
             except Exception:
                 # A batch that the database refuses must not stop all that follow.
-                log.exception("spans refused", spans=len(batch))
+                log.exception("spans.refused", spans=len(batch))
                 dropped.labels("refused").inc(len(batch))
                 return
             else:

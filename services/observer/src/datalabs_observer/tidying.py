@@ -34,4 +34,4 @@ class Tidying:
             "dead_letters": await self._dead_letters.tidy(max_age=settings.dead_letters_max_age),
         }
         if any(deleted.values()):
-            log.info("past retention, deleted", **deleted)
+            log.info("retention.deleted", **deleted)
