@@ -23,7 +23,8 @@ from datalabs_launcher.tokens import LabTokens
 from datalabs_runtime.clock import Clock, SystemClock
 from datalabs_runtime.database import Database
 from datalabs_runtime.outbox import Outbox
-from datalabs_runtime.service import Part
+from datalabs_runtime.service import Loop, Part
+from datalabs_testing.clock import FakeClock
 
 from .fake_neighbours import FakeNeighbours
 from .fake_scheduler import FakeScheduler
@@ -35,6 +36,8 @@ SITE = Site(
     scheme="http", domain="localhost", port=8080, api_url="http://localhost:8080", edge_key=b"the edge's key"
 )
 PATIENCE = 10.0
+HASTE = {"poll": 0.05, "stop_repeat": 0.05}
+"""For the machine's clock: fallbacks come soon."""
 
 
 class Killed(BaseException):
@@ -112,7 +115,14 @@ class Rig:
             clock=self.clock,
             crash_points=crash_points,
         )
-        instance = Instance(launcher, launcher.parts())
+        parts = launcher.parts()
+        if isinstance(
+            self.clock, FakeClock
+        ):  # each wake-up of a loop costs real time: the test calls the work
+            parts = [part for part in parts if not isinstance(part, Loop)]
+            admission = launcher.admission
+            parts.append(Loop("admission", 1e9, admission.round, wake=admission.wake, clock=self.clock))
+        instance = Instance(launcher, parts)
         self.instances.append(instance)
         for part in instance.parts:
             await part.start()
@@ -122,6 +132,18 @@ class Rig:
         """Kill the launcher and start another."""
         await self.instances[-1].kill()
         return await self.start(**settings)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Move the test's clock and let the launcher look at what is due."""
+        assert isinstance(self.clock, FakeClock)
+        await self.clock.advance(seconds)
+        await self.launcher.driver.poll()
+        await self.launcher.driver.idle()
+
+    def resize(self, cores: float) -> None:
+        """Let the cluster have so many cores from now on."""
+        self.scheduler.cores = cores
+        self.launcher.admission._capacity = None
 
     async def launch(
         self, datalab: str = "stub", *, owner: Owner = ADA, key: str | None = None, **body: Any
@@ -195,14 +217,14 @@ async def make_rig(database: Any, tmp_path: Path) -> AsyncIterator[Callable[...,
         crash_points: CrashPoints | None = None,
         **settings: Any,
     ) -> Rig:
-        clock = clock or SystemClock()
+        now = clock or SystemClock()
         rig = Rig(
             database=await database("launcher"),
-            scheduler=scheduler or FakeScheduler(clock.now),
+            scheduler=scheduler or FakeScheduler(now.now),
             neighbours=FakeNeighbours(tmp_path),
-            clock=clock,
-            settings=LauncherSettings(**{"poll": 0.05, "stop_repeat": 0.05, **settings}),
-            tokens=LabTokens(key=ECKey.generate_key("P-256"), clock=clock),
+            clock=now,
+            settings=LauncherSettings(**{**(HASTE if clock is None else {}), **settings}),
+            tokens=LabTokens(key=ECKey.generate_key("P-256"), clock=now),
         )
         rigs.append(rig)
         await rig.start(crash_points)

@@ -127,7 +127,7 @@ async def test_a_lab_that_never_answers_ends_with_its_last_lines(make_rig: MakeR
     record = await rig.launch()
     await rig.until(record.id, STARTING)
     await rig.eventually(lambda: _phase_is(rig, record.id, "probing"))
-    await clock.advance(31)
+    await rig.pass_time(31)
     ended = await rig.until(record.id, FAILED)
     assert ended.reason is Reason.START_TIMEOUT
     assert ended.last_lines == [f"line {number}" for number in range(280, 300)]
@@ -142,7 +142,7 @@ async def test_a_job_that_never_starts_times_out(make_rig: MakeRig) -> None:
     rig = await make_rig(NeverStarts(clock.now), clock=clock)
     record = await rig.launch()
     await rig.until(record.id, STARTING)
-    await clock.advance(31)
+    await rig.pass_time(31)
     assert (await rig.until(record.id, FAILED)).reason is Reason.START_TIMEOUT
 
 
@@ -174,8 +174,7 @@ async def test_a_bug_of_ours_ends_a_launch_in_the_end(make_rig: MakeRig) -> None
     rig = await make_rig(Breaks(clock.now), clock=clock)
     record = await rig.launch()
     for _ in range(9):
-        await asyncio.sleep(0.1)
-        await clock.advance(11)
+        await rig.pass_time(11)
     ended = await rig.until(record.id, FAILED)
     assert ended.reason in {Reason.LAUNCHER_ERROR, Reason.START_TIMEOUT}
 
@@ -306,9 +305,7 @@ async def test_unused_labs_end_as_idle_and_used_ones_stay(make_rig: MakeRig) -> 
     assert (await rig.lab(record.id)).state is READY
     rig.scheduler.used = False
     for _ in range(10):
-        await clock.advance(390)
-        await rig.launcher.driver.poll()
-        await rig.launcher.driver.idle()
+        await rig.pass_time(390)
     ended = await rig.until(record.id, STOPPED)
     assert ended.reason is Reason.IDLE
     assert (await rig.facts(record.id)).count("expiring") == 2

@@ -109,7 +109,8 @@ class Admission:
             await self._crash_points.reached("admitted", record.id)
             self._admitted(record.id)
         await self._release(freed)
-        return [record for record in chosen if not record.reserved and record.id not in granted]
+        done = {record.id for record in let_in}
+        return [record for record in chosen if record.id not in done]
 
     async def _let_in(self, session: AsyncSession, record: LabRecord) -> LabRecord | None:
         now = self._clock.now()

@@ -22,6 +22,8 @@ from datalabs_runtime.database import Database
 DUE_AT_ONCE = 100
 STEPS_AT_ONCE = 50
 """More steps in one go than a life has mean a mistake: let others have a turn."""
+LISTEN_SECONDS = 5.0
+"""How long the start waits for the listening connection; without it the poll does its work."""
 BACK_OFF = (0.2, 0.5, 1, 2, 5, 10)
 """Seconds before a step that failed is tried again."""
 
@@ -53,13 +55,16 @@ class Driver:
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
         self._listener: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
         self._open = False
         self._log = structlog.get_logger(__name__)
 
     async def start(self) -> None:
-        """Begin to listen for the other instances' changes."""
+        """Begin to listen for the other instances' changes, and look at all labs that live."""
         self._open = True
         self._listener = asyncio.create_task(self._listen(), name="labs listener")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._listening.wait(), LISTEN_SECONDS)
 
     async def aclose(self) -> None:
         """Let go of all labs where they are; whoever starts next goes on with them."""
@@ -104,9 +109,21 @@ class Driver:
 
     async def _listen(self) -> None:
         async for payload in self._database.listen(labs.CHANNEL):
+            if not payload:  # connected, perhaps again: what was said before was missed
+                await self._wake_all()
+                self._listening.set()
+                continue
             lab_id, _, instance = payload.partition(" ")
-            if lab_id and instance != self._instance:
+            if instance != self._instance:
                 self.interrupt(lab_id)
+
+    async def _wake_all(self) -> None:
+        try:
+            async with self._database.reading() as session:
+                for record in await labs.alive(session):
+                    self.wake(record.id)
+        except SQLAlchemyError as error:  # the poll finds what is due
+            self._log.warning("labs.not_read", reason=type(error).__name__)
 
     async def _drive(self, lab_id: str) -> None:
         try:
@@ -134,14 +151,14 @@ class Driver:
                     lab=lab_id, user=record.owner, trace_id=record.trace_id
                 ),
             ):
-                due_at = await self._steps(record)
+                revision, due_at = await self._steps(record)
             async with self._database.transaction() as session:
-                await labs.release(session, lab_id, instance=self._instance, due_at=due_at)
+                await labs.release(session, lab_id, instance=self._instance, revision=revision, due_at=due_at)
         except SQLAlchemyError as error:  # the database is away: the poll finds the lab again
             self._log.warning("lab.database_away", lab=lab_id, reason=type(error).__name__)
 
-    async def _steps(self, record: LabRecord) -> datetime | None:
-        lab_id = record.id
+    async def _steps(self, record: LabRecord) -> tuple[int, datetime | None]:
+        """Take steps until the lab waits; return the revision it has then and when to look again."""
         try:
             for _ in range(STEPS_AT_ONCE):
                 seen = self._sightings.latest(record.job_id)
@@ -149,16 +166,15 @@ class Driver:
                 result = await self._lifecycle.advance(record, seen, away_seconds=away)
                 record = result.record
                 if not result.moved:
-                    self._failures.pop(lab_id, None)
-                    return result.due_at
+                    self._failures.pop(record.id, None)
+                    return record.revision, result.due_at
         except (LabMovedError, StepInterruptedError):
-            self._again.add(lab_id)
-            return self._clock.now()
+            self._again.add(record.id)
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - one lab's trouble must not end the others
-            return await self._failed(record, error)
-        return self._clock.now()
+            return record.revision, await self._failed(record, error)
+        return record.revision, self._clock.now()
 
     async def _failed(self, record: LabRecord, error: Exception) -> datetime:
         """Try a failed step again, later each time; a launch that fails for good is ended with the error."""

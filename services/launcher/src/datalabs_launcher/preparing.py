@@ -25,6 +25,7 @@ PASSING = {
     ProblemCode.RATE_LIMITED,
 }
 """Answers that may be different the next time."""
+CLUSTER_AWAY = "The cluster does not answer; trying again"
 RETRY = timedelta(seconds=1)
 TURN_SECONDS = 20.0
 """How long one step waits for its turn; shorter than a claim."""
@@ -128,10 +129,10 @@ class Preparing:
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 await self._life.interrupts.unless(record.id, self._life.starts.turn())
-        except (TimeoutError, SchedulerAwayError):
-            record = await self._say(
-                record, PLACING, "Waiting until the machines can start one more", moments=moments
-            )
+        except (TimeoutError, SchedulerAwayError) as error:
+            away = isinstance(error, SchedulerAwayError)
+            text = CLUSTER_AWAY if away else "Waiting until the machines can start one more"
+            record = await self._say(record, PLACING, text, moments=moments)
             return waiting(record, self._life.now() + RETRY)
         return await self._store_intent(record, moments)
 

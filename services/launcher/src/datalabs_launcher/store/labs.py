@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Row, case, delete, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -94,13 +94,19 @@ async def claim(
     return _record(row) if row else None
 
 
-async def release(session: AsyncSession, lab_id: str, *, instance: str, due_at: datetime | None) -> None:
-    """Give a claimed lab back, and say when somebody should look at it again."""
+async def release(
+    session: AsyncSession, lab_id: str, *, instance: str, revision: int, due_at: datetime | None
+) -> None:
+    """Give a claimed lab back, and say when somebody should look at it again.
+
+    A lab that moved meanwhile keeps the time that was set when it moved: it is earlier.
+    """
     await session.execute(text("SET LOCAL synchronous_commit = off"))
+    unmoved = LabRow.revision == revision
     await session.execute(
         update(LabRow)
         .where(LabRow.id == lab_id, LabRow.claimed_by == instance)
-        .values(claimed_by=None, claimed_until=None, due_at=due_at)
+        .values(claimed_by=None, claimed_until=None, due_at=case((unmoved, due_at), else_=LabRow.due_at))
     )
 
 
