@@ -9,9 +9,10 @@ from pathlib import Path
 from joserfc.jwk import KeySet
 
 from datalabs_gateway import models
+from datalabs_gateway.answers import API_POLICY, Answers
 from datalabs_gateway.api import build_api
 from datalabs_gateway.asking import Asking
-from datalabs_gateway.border import API_POLICY, COMMON_HEADERS, Border
+from datalabs_gateway.border import Border
 from datalabs_gateway.catalogue import Catalogue
 from datalabs_gateway.config import GatewaySettings
 from datalabs_gateway.dashboard import Dashboard
@@ -163,6 +164,7 @@ def build_parts(config: Path | None = None, *, clock: Clock | None = None) -> Pa
         readiness=readiness,
     )
     limits = _limits(settings)
+    answers = Answers(is_https=site.is_https)
     border = Border(
         gateway=gateway,
         api=api,
@@ -171,11 +173,12 @@ def build_parts(config: Path | None = None, *, clock: Clock | None = None) -> Pa
             labs=labs,
             catalogue=catalogue,
             reads=limits.reads,
-            headers=[*COMMON_HEADERS, API_POLICY],
+            headers=[*answers.headers, API_POLICY],
         ),
         dashboard=Dashboard(settings.dashboard_folder),
         lab_origins=LabOrigins(entries=entries, site=site),
         limits=limits,
+        answers=answers,
         sampled_reads=Buckets(rate=SAMPLED_READS_PER_SECOND, burst=10 * SAMPLED_READS_PER_SECOND),
         max_body_bytes=settings.max_body_bytes,
     )

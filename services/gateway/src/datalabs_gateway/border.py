@@ -17,6 +17,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_gateway.answers import Answers
 from datalabs_gateway.callers import SCOPE_ADDRESS, SCOPE_CALLER, Caller
 from datalabs_gateway.cookies import SESSION, find_cookie
 from datalabs_gateway.dashboard import Dashboard
@@ -37,8 +38,6 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC = frozenset({"/api/v1/session", "/api/v1/openapi.json", "/api/v1/asyncapi.json", "/api/v1/telemetry"})
 PUBLIC_BELOW = ("/api/v1/providers", "/api/v1/oidc/", "/api/v1/auth/", "/api/v1/telemetry/")
 OWN_SITES = frozenset({b"same-origin", b"none"})
-SMALL_LEFTOVER = 64 * 1024
-"""Bytes of an unread body for which the connection is kept; a larger one is not read to its end."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 REQUESTS = Counter(
@@ -47,17 +46,6 @@ REQUESTS = Counter(
 DURATION = Histogram(
     "datalabs_http_request_seconds", "Time to the end of the answer.", ["route"], buckets=SECONDS
 )
-
-COMMON_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
-]
-API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-_STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
 
 Headers = MutableMapping[bytes, bytes]
 
@@ -74,6 +62,7 @@ class Border:
         dashboard: Dashboard,
         lab_origins: LabOrigins,
         limits: Limits,
+        answers: Answers,
         sampled_reads: Buckets,
         max_body_bytes: int,
     ) -> None:
@@ -87,7 +76,7 @@ class Border:
         self._max_body = max_body_bytes
         site: SiteFacts = gateway.site
         self._site = site
-        self._headers = [*COMMON_HEADERS, _STRICT_TRANSPORT] if site.is_https else COMMON_HEADERS
+        self._answers = answers
         self._log = structlog.get_logger(__name__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,10 +95,12 @@ class Border:
                 return
             await self._observed(scope, receive, send, headers, None)
         elif path.startswith(HEALTH):
-            await self._guarded(scope, receive, self._with_headers(scope, send, headers, None), headers, None)
+            await self._guarded(
+                scope, receive, self._answers.wrap(scope, receive, send, headers), headers, None
+            )
         else:
             scope[SCOPE_TRACE] = secrets.token_hex(16)
-            await self._dashboard(scope, receive, self._with_headers(scope, send, headers, None))
+            await self._dashboard(scope, receive, self._answers.wrap(scope, receive, send, headers))
 
     async def _observed(
         self, scope: Scope, receive: Receive, send: Send, headers: Headers, lab_id: str | None
@@ -125,7 +116,7 @@ class Border:
             trace_flags=TraceFlags(TraceFlags.SAMPLED if sampled else 0),
         )
         begun, status = perf_counter(), [0]
-        answer = self._with_headers(scope, send, headers, status)
+        answer = self._answers.wrap(scope, receive, send, headers, status=status)
         # A span of ours under a parent that nobody recorded would be an orphan: without one it begins the trace.
         above = trace.set_span_in_context(NonRecordingSpan(remote)) if parent or not sampled else None
         if sampled:
@@ -277,32 +268,6 @@ class Border:
             return message
 
         return counted
-
-    def _with_headers(self, scope: Scope, send: Send, headers: Headers, status: list[int] | None) -> Send:
-        """Add what every answer carries; end the connection when a large body was left unread."""
-        common = self._headers
-        length = headers.get(b"content-length", b"0")
-        leftover = b"transfer-encoding" in headers or (length.isdigit() and int(length) > SMALL_LEFTOVER)
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = message["headers"] = list(message["headers"])
-                names = {name for name, _ in given}
-                given += common
-                if b"content-security-policy" not in names:
-                    given.append(API_POLICY)
-                if b"cache-control" not in names:
-                    given.append((b"cache-control", b"no-store"))
-                trace_id = scope.get(SCOPE_TRACE)
-                if trace_id:
-                    given.append((b"x-trace-id", trace_id.encode()))
-                if leftover and message["status"] >= 400:  # noqa: PLR2004 - refusals
-                    given.append((b"connection", b"close"))
-                if status is not None:
-                    status[0] = message["status"]
-            await send(message)
-
-        return sending
 
 
 def _address(headers: Any) -> str:
