@@ -26,10 +26,12 @@ function icon(letter: string, from: string, to: string): string {
 const orbit =
   '<circle cx="32" cy="32" r="7" fill="#fff"/><ellipse cx="32" cy="32" rx="22" ry="9" fill="none" stroke="#fff" stroke-width="3" transform="rotate(-28 32 32)"/>'
 const net =
-  '<g fill="#fff"><circle cx="16" cy="20" r="5"/><circle cx="16" cy="44" r="5"/><circle cx="32" cy="32" r="6"/><circle cx="49" cy="32" r="5"/></g><path d="M16 20 32 32 16 44M32 32h17" stroke="#fff" stroke-width="3"/>'
-const wave = '<path d="M8 36c6-18 10-18 16 0s10 18 16 0 10-18 16 0" fill="none" stroke="#fff" stroke-width="4"/>'
+  '<g fill="#fff"><circle cx="16" cy="20" r="5"/><circle cx="16" cy="44" r="5"/><circle cx="32" cy="32" r="6"/><circle cx="49" cy="32" r="5"/></g><path d="M16 20 32 32 16 44M32 32h17" stroke="#fff" stroke-width="3" fill="none"/>'
+const wave =
+  '<path d="M8 36c6-18 10-18 16 0s10 18 16 0 10-18 16 0" fill="none" stroke="#fff" stroke-width="4"/>'
 const prompt = '<path d="m14 22 10 10-10 10M30 44h18" fill="none" stroke="#fff" stroke-width="5"/>'
-const page = '<path d="M18 12h20l10 10v30H18z" fill="#fff"/><path d="M24 30h18M24 38h18M24 46h10" stroke="#34606e" stroke-width="3"/>'
+const page =
+  '<path d="M18 12h20l10 10v30H18z" fill="#fff"/><path d="M24 30h18M24 38h18M24 46h10" stroke="#34606e" stroke-width="3"/>'
 const compass =
   '<circle cx="32" cy="32" r="19" fill="none" stroke="#fff" stroke-width="3"/><path d="m40 24-5 11-11 5 5-11z" fill="#fff"/>'
 
@@ -64,7 +66,8 @@ const ENTRIES: Entry[] = [
   {
     slug: 'machine-learning',
     title: 'Machine learning',
-    abstract: 'The astronomy notebooks with scikit-learn and a small example that classifies images of galaxies.',
+    abstract:
+      'The astronomy notebooks with scikit-learn and a small example that classifies images of galaxies.',
     kind: 'notebook',
     domain: 'Astronomy',
     mission: 'Euclid',
@@ -77,7 +80,8 @@ const ENTRIES: Entry[] = [
   {
     slug: 'gnss',
     title: 'GNSS and Earth rotation',
-    abstract: 'Read RINEX files, look at satellite signals, and see what the rotation of the Earth does to them.',
+    abstract:
+      'Read RINEX files, look at satellite signals, and see what the rotation of the Earth does to them.',
     kind: 'notebook',
     domain: 'Geodesy',
     mission: 'Galileo',
@@ -146,7 +150,18 @@ function datalab(entry: Entry): Datalab {
   }
 }
 
-const WORDS = ['Spectra', 'Cubes', 'Light curves', 'Photometry', 'Orbits', 'Maps', 'Radar', 'Clouds', 'Ice', 'Ocean']
+const WORDS = [
+  'Spectra',
+  'Cubes',
+  'Light curves',
+  'Photometry',
+  'Orbits',
+  'Maps',
+  'Radar',
+  'Clouds',
+  'Ice',
+  'Ocean',
+]
 const MISSIONS = ['XMM-Newton', 'Gaia', 'Euclid', 'Sentinel-2', 'JUICE', 'Hubble', 'Webb', 'Swarm']
 const DOMAINS = ['Astronomy', 'Earth observation', 'Planetary science', 'Geodesy', 'Heliophysics']
 
@@ -158,7 +173,8 @@ export function crowd(): Datalab[] {
       index === 3
         ? 'Simultaneous multi-wavelength photometric redshift estimation and cross-identification workbench for extended surveys'
         : `${WORDS[index % WORDS.length]} of ${MISSIONS[index % MISSIONS.length]} ${index}`,
-    abstract: 'An entry that stands for the many that a large archive offers, with a sentence of the usual length.',
+    abstract:
+      'An entry that stands for the many that a large archive offers, with a sentence of the usual length.',
     kind: (['notebook', 'web', 'desktop', 'batch'] as const)[index % 4] ?? 'web',
     domain: DOMAINS[index % DOMAINS.length] ?? '',
     mission: MISSIONS[index % MISSIONS.length] ?? '',
@@ -170,8 +186,22 @@ export function crowd(): Datalab[] {
     expected_seconds: index % 9 === 0 ? null : 1 + (index % 60),
     readiness:
       index % 11 === 0
-        ? { datalab: `invented-${index}`, version: '1.0', state: 'preparing', fraction: 0.42, text: 'Fetching 312 of 840 MB', revision: 2 }
-        : { datalab: `invented-${index}`, version: '1.0', state: 'ready', fraction: 1, text: '', revision: 2 },
+        ? {
+            datalab: `invented-${index}`,
+            version: '1.0',
+            state: 'preparing',
+            fraction: 0.42,
+            text: 'Fetching 312 of 840 MB',
+            revision: 2,
+          }
+        : {
+            datalab: `invented-${index}`,
+            version: '1.0',
+            state: 'ready',
+            fraction: 1,
+            text: '',
+            revision: 2,
+          },
   }))
 }
 
@@ -194,15 +224,67 @@ export function shipped(): Datalab[] {
 
 export function collections(): Collection[] {
   return [
-    collection('iers', 'IERS Earth orientation parameters', 'Polar motion, UT1−UTC and leap seconds since 1973.', 3_800_000, 'Geodesy', '', 'CC-BY-4.0'),
-    collection('de421', 'JPL planetary ephemeris DE421', 'Positions of the Sun, the Moon and the planets from 1900 to 2050.', 16_788_480, 'Astronomy', '', 'Public domain'),
-    collection('rinex-sample', 'RINEX sample observations', 'One day of GNSS observations of one station, RINEX 2 and 3.', 9_200_000, 'Geodesy', 'Galileo', 'MIT'),
-    collection('bright-stars', 'Bright star catalogue', 'Nine thousand stars to magnitude 6.5 with positions, colours and proper motions.', 1_400_000, 'Astronomy', 'Gaia', 'CC0-1.0'),
-    { ...collection('galaxies', 'Galaxy images', 'Cut-outs of two thousand galaxies in three bands, labelled by shape.', 412_000_000, 'Astronomy', 'Euclid', 'CC-BY-4.0'), available: false, message: 'It is being installed: 61 % of 393 MiB.' },
+    collection(
+      'iers',
+      'IERS Earth orientation parameters',
+      'Polar motion, UT1−UTC and leap seconds since 1973.',
+      3_800_000,
+      'Geodesy',
+      '',
+      'CC-BY-4.0',
+    ),
+    collection(
+      'de421',
+      'JPL planetary ephemeris DE421',
+      'Positions of the Sun, the Moon and the planets from 1900 to 2050.',
+      16_788_480,
+      'Astronomy',
+      '',
+      'Public domain',
+    ),
+    collection(
+      'rinex-sample',
+      'RINEX sample observations',
+      'One day of GNSS observations of one station, RINEX 2 and 3.',
+      9_200_000,
+      'Geodesy',
+      'Galileo',
+      'MIT',
+    ),
+    collection(
+      'bright-stars',
+      'Bright star catalogue',
+      'Nine thousand stars to magnitude 6.5 with positions, colours and proper motions.',
+      1_400_000,
+      'Astronomy',
+      'Gaia',
+      'CC0-1.0',
+    ),
+    {
+      ...collection(
+        'galaxies',
+        'Galaxy images',
+        'Cut-outs of two thousand galaxies in three bands, labelled by shape.',
+        412_000_000,
+        'Astronomy',
+        'Euclid',
+        'CC-BY-4.0',
+      ),
+      available: false,
+      message: 'It is being installed: 61 % of 393 MiB.',
+    },
   ]
 }
 
-function collection(id: string, title: string, abstract: string, bytes: number, domain: string, mission: string, licence: string): Collection {
+function collection(
+  id: string,
+  title: string,
+  abstract: string,
+  bytes: number,
+  domain: string,
+  mission: string,
+  licence: string,
+): Collection {
   return {
     id,
     title,
@@ -212,7 +294,11 @@ function collection(id: string, title: string, abstract: string, bytes: number, 
     mission,
     licence,
     source: 'https://example.org/archive',
-    citation: { text: `Archive team (2025). ${title}. Version 2025-11.`, doi: '10.5555/12345678', url: 'https://doi.org/10.5555/12345678' },
+    citation: {
+      text: `Archive team (2025). ${title}. Version 2025-11.`,
+      doi: '10.5555/12345678',
+      url: 'https://doi.org/10.5555/12345678',
+    },
     path: `/data/${id}`,
     bytes,
     files: [
@@ -234,7 +320,17 @@ function version(name: string, published: number, entry: Entry): Version {
     default_size: 'small',
     parameters_schema: parameters(entry.slug),
     collections: entry.collections,
-    packages: ['astropy 7.1', 'astroquery 0.4.11', 'jupyterlab 4.5.0', 'matplotlib 3.10', 'numpy 2.3', 'pandas 2.3', 'pyvo 1.7', 'scipy 1.16', 'skyfield 1.53'],
+    packages: [
+      'astropy 7.1',
+      'astroquery 0.4.11',
+      'jupyterlab 4.5.0',
+      'matplotlib 3.10',
+      'numpy 2.3',
+      'pandas 2.3',
+      'pyvo 1.7',
+      'scipy 1.16',
+      'skyfield 1.53',
+    ],
     notes: name === '1.2' ? 'Newer astropy; the starter notebooks use the collections.' : 'First version.',
   }
 }
@@ -245,8 +341,20 @@ function parameters(slug: string): Record<string, unknown> {
       type: 'object',
       required: ['year'],
       properties: {
-        year: { type: 'integer', title: 'Year', description: 'The year that the report covers.', minimum: 1973, maximum: 2026, default: 2025 },
-        quantity: { type: 'string', title: 'Quantity', enum: ['ut1_utc', 'polar_motion'], default: 'ut1_utc' },
+        year: {
+          type: 'integer',
+          title: 'Year',
+          description: 'The year that the report covers.',
+          minimum: 1973,
+          maximum: 2026,
+          default: 2025,
+        },
+        quantity: {
+          type: 'string',
+          title: 'Quantity',
+          enum: ['ut1_utc', 'polar_motion'],
+          default: 'ut1_utc',
+        },
         title: { type: 'string', title: 'Title of the page', maxLength: 80 },
         plots: { type: 'boolean', title: 'With plots', default: true },
       },
@@ -256,7 +364,14 @@ function parameters(slug: string): Record<string, unknown> {
     return {
       type: 'object',
       properties: {
-        magnitude: { type: 'number', title: 'Faintest magnitude', description: 'Stars fainter than this are left out.', minimum: -2, maximum: 7, default: 6 },
+        magnitude: {
+          type: 'number',
+          title: 'Faintest magnitude',
+          description: 'Stars fainter than this are left out.',
+          minimum: -2,
+          maximum: 7,
+          default: 6,
+        },
       },
     }
   }

@@ -15,7 +15,9 @@ visit(entry)
 const weight = (file) => gzipSync(readFileSync(`dist/${file}`)).length
 const script = [...seen].reduce((sum, file) => sum + weight(file), 0)
 const style = (entry.css ?? []).reduce((sum, file) => sum + weight(file), 0)
-console.log(`first load: ${(script / 1024).toFixed(0)} KiB of script, ${(style / 1024).toFixed(0)} KiB of style (gzip)`)
+console.log(
+  `first load: ${(script / 1024).toFixed(0)} KiB of script, ${(style / 1024).toFixed(0)} KiB of style (gzip)`,
+)
 if (script > BOUND) {
   console.error(`the script of the first load is heavier than ${BOUND / 1024} KiB`)
   process.exit(1)

@@ -11,17 +11,26 @@ import { api } from './api/client'
 import type { Kind, Me } from './api/model'
 import { ProblemError, passing } from './api/problems'
 import type { CatalogueSearch, EventFilter, TraceFilter, UsageGrouping } from './api/queries'
-import { collectionsQuery, datalabQuery, datalabsQuery, keys, labsQuery, usageQuery, volumesQuery } from './api/queries'
+import {
+  collectionsQuery,
+  datalabQuery,
+  datalabsQuery,
+  keys,
+  labsQuery,
+  usageQuery,
+  volumesQuery,
+} from './api/queries'
 import { session } from './api/session'
 import { Catalogue } from './pages/Catalogue'
 import { DatalabPage } from './pages/DatalabPage'
-import { Launching } from './pages/Launching'
 import { Labs } from './pages/Labs'
+import { Launching } from './pages/Launching'
 import { NotFound, PageFailed } from './pages/NotFound'
 import { OpenLab } from './pages/OpenLab'
-import { defaultRange } from './pages/usageRange'
-import { SignIn } from './pages/SignIn'
 import { SignedIn } from './pages/SignedIn'
+import { SignIn } from './pages/SignIn'
+import { defaultRange } from './pages/usageRange'
+import { retrying } from './parts/retrying'
 
 interface Context {
   client: QueryClient
@@ -43,7 +52,7 @@ const signIn = createRoute({
   getParentRoute: () => root,
   path: '/sign-in',
   component: SignIn,
-  validateSearch: (search): { then?: string } => ({ then: text(search.then) }),
+  validateSearch: (search): { next?: string } => ({ next: text(search.next) }),
 })
 
 const signedIn = createRoute({
@@ -55,7 +64,7 @@ const signedIn = createRoute({
     if (context.client.getQueryData(keys.me)) return
     const me = await whoAmI().catch((error: unknown) => {
       if (error instanceof ProblemError && error.status === 401) {
-        throw redirect({ to: '/sign-in', search: location.href === '/' ? {} : { then: location.href } })
+        throw redirect({ to: '/sign-in', search: location.href === '/' ? {} : { next: location.href } })
       }
       throw error
     })
@@ -149,7 +158,10 @@ const labs = createRoute({
 const lab = createRoute({
   getParentRoute: () => signedIn,
   path: '/labs/$labId',
-  component: lazyRouteComponent(() => import('./pages/LabPage'), 'LabPage'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/LabPage')),
+    'LabPage',
+  ),
   validateSearch: (search): { attempt?: number } => {
     const attempt = Number(search.attempt)
     return { attempt: Number.isInteger(attempt) && attempt > 0 ? attempt : undefined }
@@ -171,7 +183,10 @@ const openLab = createRoute({
 const data = createRoute({
   getParentRoute: () => signedIn,
   path: '/data',
-  component: lazyRouteComponent(() => import('./pages/Data'), 'Data'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/Data')),
+    'Data',
+  ),
   validateSearch: (search): { q?: string } => ({ q: text(search.q) }),
   loader: ({ context }) => {
     void context.client.prefetchQuery(collectionsQuery)
@@ -182,7 +197,10 @@ const data = createRoute({
 const collection = createRoute({
   getParentRoute: () => signedIn,
   path: '/data/$collectionId',
-  component: lazyRouteComponent(() => import('./pages/CollectionPage'), 'CollectionPage'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/CollectionPage')),
+    'CollectionPage',
+  ),
 })
 
 export interface UsageSearch {
@@ -193,7 +211,10 @@ export interface UsageSearch {
 const usage = createRoute({
   getParentRoute: () => signedIn,
   path: '/usage',
-  component: lazyRouteComponent(() => import('./pages/Usage'), 'Usage'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/Usage')),
+    'Usage',
+  ),
   validateSearch: (search): UsageSearch => {
     const by = text(search.by)
     const days = Number(search.days)
@@ -209,22 +230,33 @@ const usage = createRoute({
   },
 })
 
+const nowhere = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound })
+
 const operations = createRoute({
   getParentRoute: () => signedIn,
   path: '/operations',
-  component: lazyRouteComponent(() => import('./pages/operations/Operations'), 'Operations'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Operations')),
+    'Operations',
+  ),
 })
 
 const now = createRoute({
   getParentRoute: () => operations,
   path: '/',
-  component: lazyRouteComponent(() => import('./pages/operations/Now'), 'Now'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Now')),
+    'Now',
+  ),
 })
 
 const events = createRoute({
   getParentRoute: () => operations,
   path: '/events',
-  component: lazyRouteComponent(() => import('./pages/operations/Events'), 'Events'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Events')),
+    'Events',
+  ),
   validateSearch: (search): EventFilter => ({
     entity: text(search.entity),
     entity_id: text(search.entity_id),
@@ -237,7 +269,10 @@ const events = createRoute({
 const traces = createRoute({
   getParentRoute: () => operations,
   path: '/traces',
-  component: lazyRouteComponent(() => import('./pages/operations/Traces'), 'Traces'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Traces')),
+    'Traces',
+  ),
   validateSearch: (search): TraceFilter => ({
     lab_id: text(search.lab_id),
     errors_only: search.errors_only === true ? true : undefined,
@@ -248,14 +283,20 @@ const traces = createRoute({
 const trace = createRoute({
   getParentRoute: () => operations,
   path: '/traces/$traceId',
-  component: lazyRouteComponent(() => import('./pages/operations/Trace'), 'Trace'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Trace')),
+    'Trace',
+  ),
   validateSearch: (search): { span?: string } => ({ span: text(search.span) }),
 })
 
 const deadLetters = createRoute({
   getParentRoute: () => operations,
   path: '/dead-letters',
-  component: lazyRouteComponent(() => import('./pages/operations/DeadLetters'), 'DeadLetters'),
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/DeadLetters')),
+    'DeadLetters',
+  ),
 })
 
 const tree = root.addChildren([
@@ -272,6 +313,7 @@ const tree = root.addChildren([
     data,
     collection,
     usage,
+    nowhere,
     operations.addChildren([now, events, traces, trace, deadLetters]),
   ]),
 ])

@@ -13,18 +13,18 @@ type Good<R> = R extends { 200: infer A }
     : R extends { 202: infer A }
       ? Json<A>
       : undefined
-type Answer<P extends keyof paths, M extends Method> = Operation<P, M> extends { responses: infer R } ? Good<R> : never
-type Query<P extends keyof paths, M extends Method> = Operation<P, M> extends { parameters: { query?: infer Q } }
-  ? Q
-  : never
-type PathOf<P extends keyof paths, M extends Method> = Operation<P, M> extends { parameters: { path: infer V } }
-  ? V
-  : never
-type BodyOf<P extends keyof paths, M extends Method> = Operation<P, M> extends {
-  requestBody?: { content: { 'application/json': infer B } }
-}
-  ? B
-  : never
+type Answer<P extends keyof paths, M extends Method> =
+  Operation<P, M> extends { responses: infer R } ? Good<R> : never
+type Query<P extends keyof paths, M extends Method> =
+  Operation<P, M> extends { parameters: { query?: infer Q } } ? Q : never
+type PathOf<P extends keyof paths, M extends Method> =
+  Operation<P, M> extends { parameters: { path: infer V } } ? V : never
+type BodyOf<P extends keyof paths, M extends Method> =
+  Operation<P, M> extends {
+    requestBody?: { content: { 'application/json': infer B } }
+  }
+    ? B
+    : never
 
 /** The paths that have this method. */
 export type PathsWith<M extends Method> = {
@@ -61,8 +61,26 @@ async function call<P extends keyof paths, M extends Method>(
   }
 }
 
-async function send(method: string, path: string, options: Options<never, never> | object): Promise<Response> {
-  const { path: values, query, body, headers, signal, keepalive } = options as {
+/**
+ * Pauses after a connection that broke. Every request may be sent again: reads change nothing, a launch and a restart
+ * carry a key, the others ask for a state rather than a step. Chromium breaks all its connections whenever a network
+ * interface comes or goes (ERR_NETWORK_CHANGED), which is at each start of a lab on the same machine.
+ */
+const RETRIES_MS = [60, 300, 900]
+
+async function send(
+  method: string,
+  path: string,
+  options: Options<never, never> | object,
+): Promise<Response> {
+  const {
+    path: values,
+    query,
+    body,
+    headers,
+    signal,
+    keepalive,
+  } = options as {
     path?: Record<string, string>
     query?: Record<string, unknown>
     body?: unknown
@@ -70,22 +88,30 @@ async function send(method: string, path: string, options: Options<never, never>
     signal?: AbortSignal
     keepalive?: boolean
   }
-  try {
-    return await fetch(address(path, values, query), {
-      method: method.toUpperCase(),
-      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
-      signal,
-      keepalive,
-    } as RequestInit)
-  } catch (error) {
-    if (error instanceof DOMException && error.name === 'AbortError') throw error
-    throw ProblemError.noConnection()
+  const init = {
+    method: method.toUpperCase(),
+    headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    signal,
+    keepalive,
+  } as RequestInit
+  for (const wait of RETRIES_MS) {
+    try {
+      return await fetch(address(path, values, query), init)
+    } catch (error) {
+      if (signal?.aborted || (error instanceof DOMException && error.name === 'AbortError')) throw error
+      await new Promise((resolve) => setTimeout(resolve, wait))
+    }
   }
+  throw ProblemError.noConnection()
 }
 
 /** Fill `{names}` and append a query; arrays repeat their key, empty values are left out. */
-export function address(path: string, values?: Record<string, string>, query?: Record<string, unknown>): string {
+export function address(
+  path: string,
+  values?: Record<string, string>,
+  query?: Record<string, unknown>,
+): string {
   const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(values?.[name] ?? ''))
   const search = new URLSearchParams()
   for (const [key, value] of Object.entries(query ?? {})) {
@@ -99,5 +125,6 @@ export function address(path: string, values?: Record<string, string>, query?: R
 export const api = {
   get: <P extends PathsWith<'get'>>(path: P, options?: Options<P, 'get'>) => call('get', path, options),
   post: <P extends PathsWith<'post'>>(path: P, options?: Options<P, 'post'>) => call('post', path, options),
-  delete: <P extends PathsWith<'delete'>>(path: P, options?: Options<P, 'delete'>) => call('delete', path, options),
+  delete: <P extends PathsWith<'delete'>>(path: P, options?: Options<P, 'delete'>) =>
+    call('delete', path, options),
 }

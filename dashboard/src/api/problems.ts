@@ -84,7 +84,10 @@ const WORDS: Partial<Record<ProblemError['code'], { affected: string; now: strin
     now: 'Look at the page again in a moment before you repeat it.',
   },
   rate_limited: { affected: SAFE, now: 'Wait a few seconds, then try again.' },
-  quota_exceeded: { affected: NOTHING_STARTED, now: 'Stop a lab that you no longer need, or choose a smaller size.' },
+  quota_exceeded: {
+    affected: NOTHING_STARTED,
+    now: 'Stop a lab that you no longer need, or choose a smaller size.',
+  },
   too_many_queued: { affected: NOTHING_STARTED, now: 'Cancel a waiting lab, or wait until one has started.' },
   never_fits: { affected: NOTHING_STARTED, now: 'Choose a smaller size.' },
   runtime_unavailable: { affected: NOTHING_STARTED, now: 'Choose another datalab, or ask an operator.' },
@@ -102,7 +105,10 @@ const WORDS: Partial<Record<ProblemError['code'], { affected: string; now: strin
   disk_full: { affected: NOTHING_STARTED, now: 'An operator must make room first.' },
   conflict: { affected: SAFE, now: 'Look at the page again; it shows what it is now.' },
   idempotency_mismatch: { affected: NOTHING_STARTED, now: 'Launch again.' },
-  internal_error: { affected: 'Labs that run go on running.', now: 'Try again; if it happens again, tell an operator the trace.' },
+  internal_error: {
+    affected: 'Labs that run go on running.',
+    now: 'Try again; if it happens again, tell an operator the trace.',
+  },
   wrong_credentials: { affected: '', now: 'Check both and try again.' },
   foreign_origin: { affected: SAFE, now: 'Open the platform at its own address.' },
   unreadable_answer: { affected: SAFE, now: 'Reload the page.' },

@@ -108,7 +108,9 @@ export const labsQuery = queryOptions({
 export const allLabsQuery = queryOptions({
   queryKey: keys.allLabs,
   queryFn: ({ signal }): Promise<readonly Lab[]> =>
-    whole((cursor) => api.get('/api/v1/labs', { query: { all: true, include_ended: false, limit: 200, cursor }, signal })),
+    whole((cursor) =>
+      api.get('/api/v1/labs', { query: { all: true, include_ended: false, limit: 200, cursor }, signal }),
+    ),
   staleTime: Number.POSITIVE_INFINITY,
 })
 
@@ -149,8 +151,7 @@ export const metricsQuery = (id: string) =>
 export const datalabsQuery = (search: CatalogueSearch) =>
   queryOptions({
     queryKey: [...keys.datalabs, search],
-    queryFn: ({ signal }) =>
-      api.get('/api/v1/datalabs', { query: { ...search, limit: 200 }, signal }),
+    queryFn: ({ signal }) => api.get('/api/v1/datalabs', { query: { ...search, limit: 200 }, signal }),
     placeholderData: keepPreviousData,
   })
 
@@ -171,12 +172,14 @@ export const preflightQuery = (body: LaunchBody) =>
 
 export const volumesQuery = queryOptions({
   queryKey: keys.volumes,
-  queryFn: async ({ signal }) => (await api.get('/api/v1/volumes', { query: { measure: true }, signal })).items,
+  queryFn: async ({ signal }) =>
+    (await api.get('/api/v1/volumes', { query: { measure: true }, signal })).items,
 })
 
 export const collectionsQuery = queryOptions({
   queryKey: keys.collections,
-  queryFn: ({ signal }) => whole((cursor) => api.get('/api/v1/collections', { query: { limit: 200, cursor }, signal })),
+  queryFn: ({ signal }) =>
+    whole((cursor) => api.get('/api/v1/collections', { query: { limit: 200, cursor }, signal })),
 })
 
 export const collectionQuery = (id: string) =>
@@ -240,7 +243,13 @@ export const traceQuery = (id: string) =>
   queryOptions({
     queryKey: keys.trace(id),
     queryFn: ({ signal }): Promise<Span[]> =>
-      whole((cursor) => api.get('/api/v1/traces/{trace_id}', { path: { trace_id: id }, query: { limit: 200, cursor }, signal })),
+      whole((cursor) =>
+        api.get('/api/v1/traces/{trace_id}', {
+          path: { trace_id: id },
+          query: { limit: 200, cursor },
+          signal,
+        }),
+      ),
   })
 
 export const deadLettersQuery = infiniteQueryOptions({

@@ -7,14 +7,19 @@ export function trim(value: number, digits = 1): string {
   return String(Number(value.toFixed(digits)))
 }
 
-/** `1 core`, `0.5 core`, `2 cores`. */
+/** `1 core`, `0.5 core`, `2 cores`, `0 cores`. */
 export function cores(count: number): string {
-  return `${trim(count, 2)} ${count > 1 ? 'cores' : 'core'}`
+  return `${trim(count, 2)} ${count > 0 && count <= 1 ? 'core' : 'cores'}`
 }
 
 /** `512 MiB`, `4 GiB`, `1.5 GiB`. */
 export function memory(mib: number): string {
   return mib < 1024 ? `${trim(mib, 0)} MiB` : `${trim(mib / 1024)} GiB`
+}
+
+/** `383 of 768 MiB`, `1.1 of 2 GiB`. */
+export function memoryOf(used: number, all: number): string {
+  return bytesOf(used * 1024 ** 2, all * 1024 ** 2)
 }
 
 /** `2 cores · 4 GiB`. */
@@ -42,7 +47,9 @@ function scaled(count: number): { value: string; unit: string; power: number } {
 export function bytesOf(used: number, all: number): string {
   const a = scaled(used)
   const b = scaled(all)
-  return a.power === b.power ? `${a.value} of ${b.value} ${b.unit}` : `${a.value} ${a.unit} of ${b.value} ${b.unit}`
+  return a.power === b.power
+    ? `${a.value} of ${b.value} ${b.unit}`
+    : `${a.value} ${a.unit} of ${b.value} ${b.unit}`
 }
 
 /** `1 lab`, `3 labs`. */

@@ -14,9 +14,17 @@ const exactFormat = new Intl.DateTimeFormat('en-GB', {
   second: '2-digit',
   timeZoneName: 'short',
 })
-const clockFormat = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+const clockFormat = new Intl.DateTimeFormat('en-GB', {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+})
 const dayFormat = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' })
-const dayWithYearFormat = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric' })
+const dayWithYearFormat = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+})
 
 /** Milliseconds since 1970 of an ISO instant. */
 export function millis(instant: string): number {
@@ -57,9 +65,9 @@ function pair(large: number, largeUnit: string, small: number, smallUnit: string
   return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`
 }
 
-/** An expectation, rounded so that it does not pretend to know: `~4 s`, `~2 min`, `under a second`. */
+/** An expectation, rounded so that it does not pretend to know: `~4 s`, `~2 min`, `under 1 s`. */
 export function about(seconds: number): string {
-  if (seconds < 0.95) return 'under a second'
+  if (seconds < 0.95) return 'under 1 s'
   if (seconds < 45) return `~${Math.round(seconds)} s`
   if (seconds < 50 * MINUTE) return `~${Math.max(1, Math.round(seconds / MINUTE))} min`
   return `~${Math.max(1, Math.round(seconds / HOUR))} h`

@@ -30,7 +30,15 @@ export function DatalabIcon({ url, kind, size = 44 }: Props) {
   return (
     <span className={css.icon} style={{ width: size, height: size, borderRadius: size * 0.22 }}>
       {url && !broken ? (
-        <img src={url} alt="" width={size} height={size} loading="lazy" decoding="async" onError={() => setBroken(true)} />
+        <img
+          src={url}
+          alt=""
+          width={size}
+          height={size}
+          loading="lazy"
+          decoding="async"
+          onError={() => setBroken(true)}
+        />
       ) : (
         <Glyph size={size * 0.55} stroke={1.6} aria-hidden />
       )}

@@ -14,12 +14,12 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
 import type { Lab } from '#/api/model'
 import { metricsQuery, timelineQuery } from '#/api/queries'
-import { memory, resources, trim } from '#/format/amounts'
+import { memoryOf, resources, trim } from '#/format/amounts'
 import { exact, left } from '#/format/time'
 import { samples as sampleStore, useSamples } from '#/live/samples'
 import { Ago } from '#/parts/Ago'
+import { Log } from '#/parts/Log'
 import { useFastNow, useNow } from '#/parts/now'
-import partsCss from '#/parts/parts.module.css'
 import { StateBadge } from '#/parts/StateBadge'
 import { useLabActions } from './actions'
 import { DatalabIcon } from './DatalabIcon'
@@ -30,11 +30,18 @@ import { segments } from './phases'
 import { Sparkline } from './Sparkline'
 import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from './states'
 
+/** So many of the last lines fit on a card; the rest is on the lab's page. */
+const SHORT_LINES = 3
+
 export function TimeLeft({ lab }: { lab: Lab }) {
   const now = useNow()
   if (!lab.expires_at) return <span className={css.left}>No end set</span>
   return (
-    <span className={css.left} data-near={expiring(lab, now) || undefined} title={`Ends ${exact(lab.expires_at)}`}>
+    <span
+      className={css.left}
+      data-near={expiring(lab, now) || undefined}
+      title={`Ends ${exact(lab.expires_at)}`}
+    >
       <IconHourglass size={16} aria-hidden />
       {left(lab.expires_at, now)}
     </span>
@@ -63,7 +70,7 @@ export function LabSparks({ lab }: { lab: Lab }) {
       />
       <Sparkline
         label="Memory"
-        value={last ? `${memory(last.memory_mib)} of ${memory(last.max_memory_mib)}` : '–'}
+        value={last ? memoryOf(last.memory_mib, last.max_memory_mib) : '–'}
         samples={shown}
         of={(sample) => sample.memory_mib}
         max={last?.max_memory_mib ?? lab.memory_mib}
@@ -72,7 +79,7 @@ export function LabSparks({ lab }: { lab: Lab }) {
   )
 }
 
-export function ExtendButton({ lab, size = 'compact-sm' }: { lab: Lab; size?: string }) {
+export function ExtendButton({ lab, size = 'compact-md' }: { lab: Lab; size?: string }) {
   const actions = useLabActions()
   const now = useNow()
   const [busy, setBusy] = useState(false)
@@ -109,7 +116,15 @@ export function OpenButton({ lab, size }: { lab: Lab; size?: string }) {
   )
 }
 
-export function RestartButton({ lab, size, variant = 'default' }: { lab: Lab; size?: string; variant?: string }) {
+export function RestartButton({
+  lab,
+  size,
+  variant = 'default',
+}: {
+  lab: Lab
+  size?: string
+  variant?: string
+}) {
   const actions = useLabActions()
   const navigate = useNavigate()
   const [busy, setBusy] = useState(false)
@@ -165,7 +180,11 @@ function More({ lab }: { lab: Lab }) {
         </ActionIcon>
       </Menu.Target>
       <Menu.Dropdown>
-        <Menu.Item component={Link} to={`/labs/${lab.id}`} leftSection={<IconInfoCircle size={16} aria-hidden />}>
+        <Menu.Item
+          component={Link}
+          to={`/labs/${lab.id}`}
+          leftSection={<IconInfoCircle size={16} aria-hidden />}
+        >
           Details
         </Menu.Item>
         <Menu.Item
@@ -174,7 +193,11 @@ function More({ lab }: { lab: Lab }) {
         >
           Copy the id
         </Menu.Item>
-        <Menu.Item color="red" leftSection={<IconTrash size={16} aria-hidden />} onClick={() => actions.remove(lab)}>
+        <Menu.Item
+          color="red"
+          leftSection={<IconTrash size={16} aria-hidden />}
+          onClick={() => actions.remove(lab)}
+        >
           {ended(lab) ? 'Delete' : 'Stop and delete'}
         </Menu.Item>
       </Menu.Dropdown>
@@ -186,7 +209,11 @@ function More({ lab }: { lab: Lab }) {
 export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) {
   const text = sentence(lab)
   return (
-    <article className={css.card} data-tone={STATES[lab.state].tone} aria-label={`${lab.name}: ${STATES[lab.state].word}`}>
+    <article
+      className={css.card}
+      data-tone={STATES[lab.state].tone}
+      aria-label={`${lab.name}: ${STATES[lab.state].word}`}
+    >
       <header>
         <DatalabIcon url={icon} kind={lab.kind} size={40} />
         <div>
@@ -223,11 +250,11 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
               {lab.reason && !lab.message ? '' : lab.reason ? `${REASONS[lab.reason]} ` : ''}
               {advice(lab)}
             </p>
-            <LastLines lab={lab} />
+            <LastLines lab={lab} short />
           </>
         )}
       </div>
-      <footer className={css.row}>
+      <footer className={`${css.row} ${css.foot}`}>
         {(lab.state === 'ready' || lab.state === 'unreachable') && (
           <>
             <TimeLeft lab={lab} />
@@ -235,13 +262,7 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
           </>
         )}
         {coming(lab) && (
-          <Button
-            component={Link}
-            to={`/labs/${lab.id}/launching`}
-            size="compact-md"
-            variant="default"
-            style={{ marginInlineStart: 'auto' }}
-          >
+          <Button component={Link} to={`/labs/${lab.id}/launching`} size="compact-md" variant="default">
             Watch
           </Button>
         )}
@@ -253,14 +274,11 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
   )
 }
 
-export function LastLines({ lab }: { lab: Lab }) {
-  const lines = lab.last_lines ?? []
+export function LastLines({ lab, short = false }: { lab: Lab; short?: boolean }) {
+  const lines = (lab.last_lines ?? []).slice(short ? -SHORT_LINES : undefined)
   if (lines.length === 0) return null
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard
-    <pre className={partsCss.log} style={{ maxHeight: '9rem' }} aria-label="Last log lines" role="region" tabIndex={0}>
-      {lines.join('\n')}
-    </pre>
+    <Log label="Last log lines" text={lines.join('\n')} style={{ maxHeight: short ? '6rem' : '14rem' }} />
   )
 }
 
@@ -279,7 +297,12 @@ export function PastLab({ lab }: { lab: Lab }) {
       </span>
       <span className={css.row}>
         <RestartButton lab={lab} size="compact-sm" />
-        <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${lab.name}`} onClick={() => actions.remove(lab)}>
+        <ActionIcon
+          variant="subtle"
+          color="gray"
+          aria-label={`Delete ${lab.name}`}
+          onClick={() => actions.remove(lab)}
+        >
           <IconTrash size={17} />
         </ActionIcon>
       </span>

@@ -14,8 +14,8 @@ import { Meter } from '#/parts/Meter'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
 import type { LaunchSearch } from '#/router'
-import css from './launch.module.css'
 import { useLaunch } from './launch'
+import css from './launch.module.css'
 import { SchemaFields } from './SchemaFields'
 import { type Entered, fieldsOf, parametersOf, problemsOf } from './schema'
 import type { Tone } from './states'
@@ -63,17 +63,26 @@ export function LaunchPanel({ datalab, search }: Props) {
   // The name changes nothing of whether it fits.
   const { name: _, ...asked } = body
   const [settled] = useDebouncedValue(JSON.stringify(asked), 150)
-  const preflight = useQuery({ ...preflightQuery(JSON.parse(settled) as LaunchBody), enabled: valid && version !== undefined })
+  const preflight = useQuery({
+    ...preflightQuery(JSON.parse(settled) as LaunchBody),
+    enabled: valid && version !== undefined,
+  })
   const launch = useLaunch()
   const fit = preflight.data?.fit
   const blocked = fit === 'never' || fit === 'over_limit'
-  const refused = useMemo(() => refusedFields(launch.error ?? preflight.error), [launch.error, preflight.error])
+  const refused = useMemo(
+    () => refusedFields(launch.error ?? preflight.error),
+    [launch.error, preflight.error],
+  )
 
   const submit = (event: FormEvent): void => {
     event.preventDefault()
     if (!valid) {
       setShown(true)
-      setEntered((before) => ({ ...Object.fromEntries(Object.keys(problems).map((key) => [key, ''])), ...before }))
+      setEntered((before) => ({
+        ...Object.fromEntries(Object.keys(problems).map((key) => [key, ''])),
+        ...before,
+      }))
       requestAnimationFrame(() => form.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus())
       return
     }
@@ -83,7 +92,13 @@ export function LaunchPanel({ datalab, search }: Props) {
   const needed = fields.filter((field) => field.required)
   const others = fields.filter((field) => !field.required)
   return (
-    <form ref={form} className={css.panel} onSubmit={submit} aria-label={`Launch ${datalab.title}`} noValidate>
+    <form
+      ref={form}
+      className={css.panel}
+      onSubmit={submit}
+      aria-label={`Launch ${datalab.title}`}
+      noValidate
+    >
       <Verdict preflight={preflight.data} pending={preflight.isFetching} />
       <fieldset className={css.sizes}>
         <legend>Size</legend>
@@ -96,7 +111,10 @@ export function LaunchPanel({ datalab, search }: Props) {
           <SchemaFields fields={needed} entered={entered} change={setEntered} refused={refused} />
         </div>
       )}
-      <details className={css.more} open={shown || others.some((field) => field.name in refused) || undefined}>
+      <details
+        className={css.more}
+        open={shown || others.some((field) => field.name in refused) || undefined}
+      >
         <summary>
           <IconChevronRight size={16} aria-hidden /> Name, version, data
           {others.length > 0 ? ' and parameters' : ''}
@@ -174,7 +192,7 @@ function Verdict({ preflight, pending }: { preflight: Preflight | undefined; pen
         <>
           <div className={css.verdictHead}>
             <ToneBadge tone={FITS[fit].tone}>{FITS[fit].word}</ToneBadge>
-            {preflight.expected_seconds != null && !['never', 'over_limit'].includes(fit) && (
+            {preflight.expected_seconds != null && fit === 'now' && (
               <span>
                 starts in <b>{about(preflight.expected_seconds)}</b>
               </span>
@@ -191,7 +209,15 @@ function Verdict({ preflight, pending }: { preflight: Preflight | undefined; pen
 
 function SizeChoice({ size, chosen, choose }: { size: Size; chosen: boolean; choose: () => void }) {
   return (
-    <Radio.Card className={css.size} radius="md" checked={chosen} onClick={choose} value={size.name} role="radio" aria-checked={chosen}>
+    <Radio.Card
+      className={css.size}
+      radius="md"
+      checked={chosen}
+      onClick={choose}
+      value={size.name}
+      role="radio"
+      aria-checked={chosen}
+    >
       <Radio.Indicator checked={chosen} aria-hidden />
       <span>
         <b>{size.title}</b>
@@ -216,7 +242,13 @@ function DataChoices({ datalab, mounted, choose, scratch, setScratch }: DataProp
   return (
     <fieldset className={css.data}>
       <legend>Files it sees</legend>
-      <Checkbox label={<code>/media/home</code>} description="Your home; it stays" checked disabled readOnly />
+      <Checkbox
+        label={<code>/media/home</code>}
+        description="Your home; it stays"
+        checked
+        disabled
+        readOnly
+      />
       <Checkbox
         label={<code>/media/scratch</code>}
         description="Room for the moment; deleted with the lab"
@@ -255,7 +287,11 @@ function DeepLink({ datalab, body, entered }: { datalab: string; body: LaunchBod
       <span>Link to these choices</span>
       <Copy text={link} what="link" shown={`/launch/${datalab}?${search}`} />
       <span>The same by the API</span>
-      <Copy text={`POST ${location.origin}/api/v1/labs\n${JSON.stringify(body)}`} what="call" shown="POST /api/v1/labs" />
+      <Copy
+        text={`POST ${location.origin}/api/v1/labs\n${JSON.stringify(body)}`}
+        what="call"
+        shown="POST /api/v1/labs"
+      />
     </div>
   )
 }
@@ -273,7 +309,9 @@ function LimitMeters({ limits, size }: { limits: Limits; size: Size }) {
           <IconArrowRight size={15} aria-hidden />
         </Link>
       </h3>
-      {max_labs != null && <Meter label="Labs" used={used.labs} max={max_labs} more={1} text={`${used.labs} of ${max_labs}`} />}
+      {max_labs != null && (
+        <Meter label="Labs" used={used.labs} max={max_labs} more={1} text={`${used.labs} of ${max_labs}`} />
+      )}
       {max_cores != null && (
         <Meter
           label="Cores"

@@ -10,9 +10,13 @@ interface Props {
   failed?: boolean
 }
 
+/** A narrower segment has no room for its name; pointing at it tells it. */
+const LEAST_FOR_WORDS = 0.13
+
 /** The phases of a launch side by side, filled as they pass, against their usual times. */
 export function PhaseBar({ segments, compact = false, failed = false }: Props) {
-  if (segments.length === 0) return <div className={css.phases} data-compact={compact || undefined} aria-hidden />
+  if (segments.length === 0)
+    return <div className={css.phases} data-compact={compact || undefined} aria-hidden />
   const current = segments.find((segment) => segment.state === 'now')
   return (
     <ol
@@ -35,7 +39,7 @@ export function PhaseBar({ segments, compact = false, failed = false }: Props) {
               <div className={css.track}>
                 <div className={css.fill} style={{ width: `${segment.fill * 100}%` }} />
               </div>
-              <span className={compact ? 'sr' : css.phaseWords}>
+              <span className={compact || segment.share < LEAST_FOR_WORDS ? 'sr' : css.phaseWords}>
                 <b>{phaseWord(segment.name)}</b> <span>{took || usual}</span>
               </span>
             </li>

@@ -65,7 +65,12 @@ export function SchemaFields({ fields, entered, change, refused }: Props) {
       case 'several': {
         const chosen = Array.isArray(value) ? value : []
         return (
-          <Checkbox.Group key={field.name} label={field.title} description={common.description} error={common.error}>
+          <Checkbox.Group
+            key={field.name}
+            label={field.title}
+            description={common.description}
+            error={common.error}
+          >
             {field.choices.map((choice) => (
               <Checkbox
                 key={String(choice.value)}

@@ -53,7 +53,9 @@ export function useLabActions(): LabActions {
       async stop(lab) {
         const before = client.getQueryData<readonly Lab[]>(keys.labs)
         const stopping: Lab = { ...lab, state: 'stopping', progress: null, message: '' }
-        client.setQueryData<readonly Lab[]>(keys.labs, (labs) => labs?.map((other) => (other.id === lab.id ? stopping : other)))
+        client.setQueryData<readonly Lab[]>(keys.labs, (labs) =>
+          labs?.map((other) => (other.id === lab.id ? stopping : other)),
+        )
         client.setQueryData<Lab>(keys.lab(lab.id), (known) => known && stopping)
         try {
           merge(await api.post('/api/v1/labs/{lab_id}/stop', { path: { lab_id: lab.id } }))
@@ -65,7 +67,12 @@ export function useLabActions(): LabActions {
       },
       async extend(lab, seconds) {
         try {
-          merge(await api.post('/api/v1/labs/{lab_id}/extend', { path: { lab_id: lab.id }, body: seconds ? { seconds } : {} }))
+          merge(
+            await api.post('/api/v1/labs/{lab_id}/extend', {
+              path: { lab_id: lab.id },
+              body: seconds ? { seconds } : {},
+            }),
+          )
         } catch (error) {
           refused(error)
         }

@@ -18,7 +18,9 @@ export function expiring(lab: Lab, now: number): boolean {
 /** A failure that its owner has probably not seen yet. */
 export function freshFailure(lab: Lab, now: number): boolean {
   return (
-    lab.state === 'failed' && lab.ended_at != null && now - millis(lab.ended_at) < FRESH_FAILURE_SECONDS * 1000
+    lab.state === 'failed' &&
+    lab.ended_at != null &&
+    now - millis(lab.ended_at) < FRESH_FAILURE_SECONDS * 1000
   )
 }
 

@@ -87,7 +87,8 @@ function words(name: string): string {
 /** What the form shows for a field: what was entered, else the default. */
 export function shownValue(field: Field, entered: Entered): unknown {
   if (field.name in entered) return entered[field.name]
-  if (field.default === undefined) return field.kind === 'boolean' ? false : field.kind === 'several' ? [] : ''
+  if (field.default === undefined)
+    return field.kind === 'boolean' ? false : field.kind === 'several' ? [] : ''
   return field.kind === 'json' ? JSON.stringify(field.default) : field.default
 }
 

@@ -17,7 +17,7 @@ export interface LiveStatus {
 
 type Frame =
   | { kind: 'event'; event: ServerEvent }
-  | { kind: 'status'; status: LiveStatus }
+  | { kind: 'status'; status: LiveStatus; lastEventId: string }
   | { kind: 'hello' }
   | { kind: 'session'; state: 'in' | 'out' }
 
@@ -71,11 +71,23 @@ export class LiveChannel {
 
   private take(frame: Frame): void {
     if (frame.kind === 'event') this.deliver(frame.event)
-    else if (frame.kind === 'status') this.show(frame.status)
+    else if (frame.kind === 'status') this.adopt(frame.status, frame.lastEventId)
     else if (frame.kind === 'session') {
       this.listener.session(frame.state)
       this.hurry()
-    } else if (this.leader) this.broadcast.postMessage({ kind: 'status', status: this.status } satisfies Frame)
+    } else if (this.leader) this.tell(this.status)
+  }
+
+  private tell(status: LiveStatus): void {
+    this.broadcast.postMessage({ kind: 'status', status, lastEventId: this.lastEventId } satisfies Frame)
+  }
+
+  /** A follower hears of an open stream for the first time: what it read before may lack what came in between. */
+  private adopt(status: LiveStatus, lastEventId: string): void {
+    if (status.state === 'open' && this.lastEventId === '' && lastEventId !== '') {
+      this.deliver({ name: 'fresh', data: '{}', lastEventId })
+    }
+    this.show(status)
   }
 
   private deliver(event: ServerEvent): void {
@@ -90,7 +102,7 @@ export class LiveChannel {
 
   private announce(state: LiveStatus['state'], heard: boolean): void {
     const status = { state, heardAt: heard ? Date.now() : this.status.heardAt }
-    this.broadcast.postMessage({ kind: 'status', status } satisfies Frame)
+    this.tell(status)
     this.show(status)
   }
 
@@ -120,9 +132,13 @@ export class LiveChannel {
     this.ending.signal.addEventListener('abort', stop)
     let silence = setTimeout(stop, SILENCE_MS)
     let open = false
+    const resumes = this.lastEventId !== ''
     try {
       const response = await fetch(this.url, {
-        headers: { accept: 'text/event-stream', ...(this.lastEventId ? { 'last-event-id': this.lastEventId } : {}) },
+        headers: {
+          accept: 'text/event-stream',
+          ...(this.lastEventId ? { 'last-event-id': this.lastEventId } : {}),
+        },
         cache: 'no-store',
         signal: attempt.signal,
       })
@@ -138,7 +154,8 @@ export class LiveChannel {
         clearTimeout(silence)
         silence = setTimeout(stop, SILENCE_MS)
         this.status = { state: 'open', heardAt: Date.now() }
-        for (const event of parser.push(value)) {
+        for (const read of parser.push(value)) {
+          const event = read.name === 'hello' && !resumes ? { ...read, name: 'fresh' } : read
           this.broadcast.postMessage({ kind: 'event', event } satisfies Frame)
           this.deliver(event)
         }

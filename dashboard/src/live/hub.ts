@@ -1,6 +1,5 @@
 /** Events into what is on screen: the query cache by revision, the sample store, notices, and the tail of events. */
 import type { QueryClient } from '@tanstack/react-query'
-import { keys } from '#/api/queries'
 import type {
   Collection,
   Datalab,
@@ -12,8 +11,8 @@ import type {
   Sample,
   Volume,
 } from '#/api/model'
+import { keys } from '#/api/queries'
 import { ended } from '#/labs/states'
-import { type Notice, noticeOf } from './notices'
 import {
   mergeCollection,
   mergeDatalab,
@@ -24,6 +23,7 @@ import {
   newer,
   Revisions,
 } from './merge'
+import { type Notice, noticeOf } from './notices'
 import { samples } from './samples'
 import type { ServerEvent } from './sse'
 
@@ -63,7 +63,11 @@ export class LiveHub {
   }
 
   take(event: ServerEvent): void {
-    if (event.name === 'hello') return
+    if (event.name === 'hello' || event.name === 'session_ended') return
+    if (event.name === 'fresh') {
+      this.catchUp()
+      return
+    }
     if (event.name === 'reset') {
       void this.client.invalidateQueries()
       return
@@ -77,6 +81,12 @@ export class LiveHub {
     this.factTail = [fact, ...this.factTail].slice(0, TAIL)
     for (const listener of this.listeners) listener()
     this.apply(fact)
+  }
+
+  /** The stream begins now: what was read before it may lack what happened in between. */
+  private catchUp(): void {
+    const live: readonly unknown[] = [...keys.labs, ...keys.allLabs, 'lab', 'timeline']
+    void this.client.invalidateQueries({ predicate: ({ queryKey }) => live.includes(queryKey[0]) })
   }
 
   private apply(fact: Fact): void {
@@ -128,7 +138,10 @@ export class LiveHub {
   private readiness(readiness: Readiness): void {
     const key = `environment/${readiness.datalab}/${readiness.version}`
     if (!this.revisions.news(key, readiness.revision ?? 0)) return
-    this.client.setQueriesData<DatalabPage>({ queryKey: keys.datalabs }, (page) => page && mergeReadiness(page, readiness))
+    this.client.setQueriesData<DatalabPage>(
+      { queryKey: keys.datalabs },
+      (page) => page && mergeReadiness(page, readiness),
+    )
     this.client.setQueryData<DatalabDetail>(
       keys.datalab(readiness.datalab),
       (detail) => detail && mergeDetailReadiness(detail, readiness),
@@ -137,14 +150,23 @@ export class LiveHub {
   }
 
   private datalab(fact: Fact, datalab: Datalab): void {
-    this.client.setQueriesData<DatalabPage>({ queryKey: keys.datalabs }, (page) => page && mergeDatalab(page, datalab))
+    this.client.setQueriesData<DatalabPage>(
+      { queryKey: keys.datalabs },
+      (page) => page && mergeDatalab(page, datalab),
+    )
     if (fact.fact !== 'changed') this.refresh(keys.datalabs)
     this.refresh(keys.datalab(datalab.slug))
   }
 
   private collection(collection: Collection): void {
-    this.client.setQueryData<readonly Collection[]>(keys.collections, (items) => items && mergeCollection(items, collection))
-    this.client.setQueryData<Collection>(keys.collection(collection.id), (known) => known && newer(known, collection))
+    this.client.setQueryData<readonly Collection[]>(
+      keys.collections,
+      (items) => items && mergeCollection(items, collection),
+    )
+    this.client.setQueryData<Collection>(
+      keys.collection(collection.id),
+      (known) => known && newer(known, collection),
+    )
   }
 
   private volume(volume: Volume): void {
@@ -170,4 +192,3 @@ function data(fact: Fact): Record<string, unknown> {
   const detail = fact.data.detail
   return typeof detail === 'object' && detail !== null ? (detail as Record<string, unknown>) : {}
 }
-

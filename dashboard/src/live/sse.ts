@@ -25,7 +25,11 @@ export class EventParser {
     for (const line of lines) {
       if (line === '') {
         if (this.data.length > 0) {
-          found.push({ name: this.name || 'message', data: this.data.join('\n'), lastEventId: this.lastEventId })
+          found.push({
+            name: this.name || 'message',
+            data: this.data.join('\n'),
+            lastEventId: this.lastEventId,
+          })
         }
         this.name = ''
         this.data = []

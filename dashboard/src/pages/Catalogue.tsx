@@ -50,6 +50,7 @@ export function Catalogue() {
           <Facets page={data} search={search} />
         </aside>
         <section aria-label="Datalabs" aria-busy={isPlaceholderData}>
+          <h2 className="sr">Datalabs</h2>
           <div className={css.found}>
             <span role="status">{data ? found(data, search) : ''}</span>
             <Button
@@ -137,7 +138,9 @@ function SearchField({ search }: { search: CatalogueSearch }) {
       aria-label="Search the catalogue"
       placeholder="Search: a mission, a method, a package"
       leftSection={<IconSearch size={19} aria-hidden />}
-      rightSection={text ? <CloseButton aria-label="Clear the search" onClick={() => setText('')} /> : undefined}
+      rightSection={
+        text ? <CloseButton aria-label="Clear the search" onClick={() => setText('')} /> : undefined
+      }
       value={text}
       onChange={(event) => setText(event.currentTarget.value)}
     />
@@ -201,7 +204,8 @@ function NothingFound({ page, search }: { page: DatalabPage; search: CatalogueSe
   if (!searched) {
     return (
       <Empty title="The catalogue is empty">
-        An operator adds datalabs by a folder with a <code>datalab-meta.yml</code>; they appear here by themselves.
+        An operator adds datalabs by a folder with a <code>datalab-meta.yml</code>; they appear here by
+        themselves.
       </Empty>
     )
   }
@@ -292,7 +296,9 @@ export function Making({ datalab }: { datalab: Datalab }) {
   return (
     <div className={css.making}>
       <span>
-        {readiness.state === 'waiting' ? 'Its software is made ready soon' : readiness.text || `Being made ready, ${percent} %`}
+        {readiness.state === 'waiting'
+          ? 'Its software is made ready soon'
+          : readiness.text || `Being made ready, ${percent} %`}
       </span>
       <progress value={percent} max={100} aria-label={`Making ${datalab.title} ready`} />
     </div>

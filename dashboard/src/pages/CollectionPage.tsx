@@ -6,13 +6,14 @@ import { bytes, count } from '#/format/amounts'
 import { Copy } from '#/parts/Copy'
 import { Page, Panel, Shape, Waiting } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
+import { retrying } from '#/parts/retrying'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
 import { Cite } from './DatalabPage'
 import { capital } from './facets'
 import css from './lab.module.css'
 
-const Markdown = lazy(() => import('#/parts/Markdown'))
+const Markdown = lazy(retrying(() => import('#/parts/Markdown')))
 const route = getRouteApi('/signed-in/data/$collectionId')
 
 export function CollectionPage() {

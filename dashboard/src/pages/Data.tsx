@@ -23,12 +23,25 @@ export function Data() {
   const navigate = route.useNavigate()
   const collections = useQuery(collectionsQuery)
   const all = collections.data ?? []
-  const shown = all.filter((one) => matches(q, `${one.title} ${one.abstract} ${one.id} ${one.domain} ${one.mission}`))
+  const shown = all.filter((one) =>
+    matches(q, `${one.title} ${one.abstract} ${one.id} ${one.domain} ${one.mission}`),
+  )
   return (
     <Page title="Data" lead="Your files, and the archives that every lab can read." wide>
       <MySpace />
-      <section aria-label="Collections" style={{ display: 'grid', gap: '0.875rem', gridTemplateColumns: 'minmax(0, 1fr)' }}>
-        <div style={{ display: 'flex', flexWrap: 'wrap', gap: '0.75rem 1.5rem', justifyContent: 'space-between', alignItems: 'center' }}>
+      <section
+        aria-label="Collections"
+        style={{ display: 'grid', gap: '0.875rem', gridTemplateColumns: 'minmax(0, 1fr)' }}
+      >
+        <div
+          style={{
+            display: 'flex',
+            flexWrap: 'wrap',
+            gap: '0.75rem 1.5rem',
+            justifyContent: 'space-between',
+            alignItems: 'center',
+          }}
+        >
           <h2>Collections</h2>
           {all.length > 4 && (
             <TextInput
@@ -39,7 +52,11 @@ export function Data() {
               leftSection={<IconSearch size={17} aria-hidden />}
               value={q}
               onChange={(event) =>
-                void navigate({ search: { q: event.currentTarget.value || undefined }, replace: true, resetScroll: false })
+                void navigate({
+                  search: { q: event.currentTarget.value || undefined },
+                  replace: true,
+                  resetScroll: false,
+                })
               }
             />
           )}
@@ -54,7 +71,9 @@ export function Data() {
           </Waiting>
         )}
         {collections.data && all.length === 0 && (
-          <Empty title="No collections are installed">An operator adds them by a file; they appear here by themselves.</Empty>
+          <Empty title="No collections are installed">
+            An operator adds them by a file; they appear here by themselves.
+          </Empty>
         )}
         {all.length > 0 && shown.length === 0 && <p role="status">No collection has these words.</p>}
         <ul className={css.cards}>
@@ -79,7 +98,8 @@ function MySpace() {
       {!data && !error && <Shape height="3rem" />}
       {data?.length === 0 && (
         <p style={{ color: 'var(--ink-2)' }}>
-          Your home is made at your first launch. Whatever you save under <code>/media/home</code> stays when a lab ends.
+          Your home is made at your first launch. Whatever you save under <code>/media/home</code> stays when
+          a lab ends.
         </p>
       )}
       <div className={css.space}>
@@ -138,12 +158,20 @@ function CollectionCard({ collection }: { collection: Collection }) {
         </div>
       </div>
       <p>{collection.abstract}</p>
-      {!collection.available && <ToneBadge tone="warn">{collection.message || 'Not installed here'}</ToneBadge>}
+      {!collection.available && (
+        <ToneBadge tone="warn">{collection.message || 'Not installed here'}</ToneBadge>
+      )}
       <div className={css.facts}>
         <Copy text={collection.path} what="path" />
         <span>{bytes(collection.bytes)}</span>
         <span>{collection.licence}</span>
-        <Button component={Link} to={`/data/${collection.id}`} variant="subtle" size="compact-sm" style={{ marginInlineStart: 'auto' }}>
+        <Button
+          component={Link}
+          to={`/data/${collection.id}`}
+          variant="subtle"
+          size="compact-sm"
+          style={{ marginInlineStart: 'auto' }}
+        >
           Browse
         </Button>
       </div>

@@ -13,6 +13,7 @@ import { LaunchPanel } from '#/labs/LaunchPanel'
 import { Copy } from '#/parts/Copy'
 import { Page, Shape, Waiting } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
+import { retrying } from '#/parts/retrying'
 import { Spectrum } from '#/parts/Spectrum'
 import { Told } from '#/parts/Told'
 import type { LaunchSearch } from '#/router'
@@ -20,7 +21,7 @@ import { Making } from './Catalogue'
 import css from './datalab.module.css'
 import { capital } from './facets'
 
-const Markdown = lazy(() => import('#/parts/Markdown'))
+const Markdown = lazy(retrying(() => import('#/parts/Markdown')))
 
 interface Props {
   slug: string
@@ -70,13 +71,13 @@ export function DatalabPage({ slug, search, invited = false }: Props) {
         <Spectrum name={data.slug} tall />
       </div>
       <div className={css.columns}>
+        <Head datalab={data} />
+        {panel}
         <div className={css.text}>
-          <Head datalab={data} />
-          <div className={partsCss.stack}>
-            <Making datalab={data} />
-          </div>
+          {data.readiness && data.readiness.state !== 'ready' && <Making datalab={data} />}
           {data.description && (
             <section aria-label="Description">
+              <h2 className="sr">Description</h2>
               <Suspense fallback={<Shape height="12rem" />}>
                 <Markdown text={data.description} />
               </Suspense>
@@ -87,7 +88,6 @@ export function DatalabPage({ slug, search, invited = false }: Props) {
           <Versions datalab={data} />
           <About datalab={data} />
         </div>
-        {panel}
       </div>
     </Page>
   )
@@ -167,7 +167,9 @@ export function Cite({ citation }: { citation: Citation }) {
           <Button
             size="compact-sm"
             variant="default"
-            leftSection={clipboard.copied ? <IconCheck size={15} aria-hidden /> : <IconCopy size={15} aria-hidden />}
+            leftSection={
+              clipboard.copied ? <IconCheck size={15} aria-hidden /> : <IconCopy size={15} aria-hidden />
+            }
             onClick={() => clipboard.copy(citation.text)}
           >
             {clipboard.copied ? 'Copied' : 'Copy the citation'}

@@ -1,4 +1,5 @@
 import { Button, NativeSelect, Switch } from '@mantine/core'
+import { IconAlertTriangle } from '@tabler/icons-react'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, Link } from '@tanstack/react-router'
 import { useEffect, useMemo, useRef, useState } from 'react'
@@ -17,6 +18,7 @@ import { useSamples } from '#/live/samples'
 import { Ago } from '#/parts/Ago'
 import { Copy } from '#/parts/Copy'
 import { LineChart } from '#/parts/LineChart'
+import { Log } from '#/parts/Log'
 import { useFastNow } from '#/parts/now'
 import { Page, Panel, Shape, Waiting } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
@@ -61,9 +63,9 @@ export function LabPage() {
       <Head lab={lab} />
       {lab.state === 'failed' && (
         <div className={partsCss.told} data-tone="bad">
-          <span />
+          <IconAlertTriangle size={20} aria-hidden />
           <div>
-            <h3>{lab.message || (lab.reason ? REASONS[lab.reason] : 'It failed.')}</h3>
+            <b>{lab.message || (lab.reason ? REASONS[lab.reason] : 'It failed.')}</b>
             <p>
               {lab.reason && lab.message ? `${REASONS[lab.reason]} ` : ''}
               Your files are safe. {advice(lab)}
@@ -85,7 +87,9 @@ export function LabPage() {
       <div className={css.columns}>
         <div className={css.column}>
           <TimelinePanel lab={lab} attempt={shown} />
-          {(lab.state === 'ready' || lab.state === 'unreachable' || lab.state === 'stopping') && <MetricsPanel lab={lab} />}
+          {(lab.state === 'ready' || lab.state === 'unreachable' || lab.state === 'stopping') && (
+            <MetricsPanel lab={lab} />
+          )}
           <LogPanel lab={lab} attempt={shown} />
         </div>
         <div className={css.column}>
@@ -139,7 +143,11 @@ function Head({ lab }: { lab: Lab }) {
 }
 
 function TimelinePanel({ lab, attempt }: { lab: Lab; attempt: number }) {
-  const { data: timeline, error, refetch } = useQuery(timelineQuery(lab.id, attempt === lab.attempt ? undefined : attempt))
+  const {
+    data: timeline,
+    error,
+    refetch,
+  } = useQuery(timelineQuery(lab.id, attempt === lab.attempt ? undefined : attempt))
   const navigate = route.useNavigate()
   return (
     <Panel
@@ -152,7 +160,11 @@ function TimelinePanel({ lab, attempt }: { lab: Lab; attempt: number }) {
             value={attempt}
             onChange={(event) => {
               const chosen = Number(event.currentTarget.value)
-              void navigate({ search: { attempt: chosen === lab.attempt ? undefined : chosen }, replace: true, resetScroll: false })
+              void navigate({
+                search: { attempt: chosen === lab.attempt ? undefined : chosen },
+                replace: true,
+                resetScroll: false,
+              })
             }}
             data={Array.from({ length: lab.attempt }, (_, index) => ({
               value: String(lab.attempt - index),
@@ -204,7 +216,9 @@ function TimelineTable({ timeline, lab, current }: { timeline: Timeline; lab: La
               <tr key={part.name}>
                 <td>
                   {phaseWord(part.name)}
-                  {part.text && <div style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>{part.text}</div>}
+                  {part.text && (
+                    <div style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>{part.text}</div>
+                  )}
                 </td>
                 <td data-number>{part.state === 'ahead' ? '–' : duration(part.seconds)}</td>
                 <td data-number>{part.usual === null ? '–' : duration(part.usual)}</td>
@@ -229,13 +243,25 @@ function TimelineTable({ timeline, lab, current }: { timeline: Timeline; lab: La
 function MetricsPanel({ lab }: { lab: Lab }) {
   useQuery(metricsQuery(lab.id))
   const samples = useSamples(lab.id)
-  const cpu = useMemo(() => samples.map((sample) => ({ at: millis(sample.at), value: sample.cores })), [samples])
-  const used = useMemo(() => samples.map((sample) => ({ at: millis(sample.at), value: sample.memory_mib })), [samples])
+  const cpu = useMemo(
+    () => samples.map((sample) => ({ at: millis(sample.at), value: sample.cores })),
+    [samples],
+  )
+  const used = useMemo(
+    () => samples.map((sample) => ({ at: millis(sample.at), value: sample.memory_mib })),
+    [samples],
+  )
   const last = samples.at(-1)
   return (
     <Panel title="CPU and memory">
       <LineChart label="CPU" points={cpu} max={last?.max_cores ?? lab.cores} words={cores} />
-      <LineChart label="Memory" points={used} max={last?.max_memory_mib ?? lab.memory_mib} words={memory} colour="var(--series-3)" />
+      <LineChart
+        label="Memory"
+        points={used}
+        max={last?.max_memory_mib ?? lab.memory_mib}
+        words={memory}
+        colour="var(--series-3)"
+      />
     </Panel>
   )
 }
@@ -245,7 +271,7 @@ function LogPanel({ lab, attempt }: { lab: Lab; attempt: number }) {
   const client = useQueryClient()
   const { data, error, refetch } = useQuery(logsQuery(lab.id, attempt === lab.attempt ? undefined : attempt))
   const [follow, setFollow] = useState(true)
-  const box = useRef<HTMLPreElement>(null)
+  const box = useRef<HTMLElement>(null)
   const newest = useSamples(lab.id).at(-1)?.at
   useEffect(() => {
     if (newest && follow && !document.hidden) void client.invalidateQueries({ queryKey: keys.logs(lab.id) })
@@ -273,11 +299,10 @@ function LogPanel({ lab, attempt }: { lab: Lab; attempt: number }) {
       {empty && <p style={{ color: 'var(--ink-2)' }}>It has written nothing yet.</p>}
       {data && !empty && (
         <>
-          {data.truncated && <p style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>The last {data.lines.length} lines</p>}
-          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
-          <pre ref={box} className={`${partsCss.log} ${css.log}`} role="region" aria-label="Log" tabIndex={0}>
-            {data.lines.join('\n')}
-          </pre>
+          {data.truncated && (
+            <p style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>The last {data.lines.length} lines</p>
+          )}
+          <Log box={box} label="Log lines" text={data.lines.join('\n')} className={css.log} />
         </>
       )}
     </Panel>
@@ -391,10 +416,15 @@ function Happened({ lab }: { lab: Lab }) {
     ...(lab.ready_at ? [{ at: lab.ready_at, text: 'Ready' }] : []),
     ...(lab.ended_at ? [{ at: lab.ended_at, text: STATES[lab.state].word }] : []),
   ]
-  const stored = data?.items.map((event) => ({ at: event.time, text: phaseWord(event.subject.split('.').at(-1) ?? '') }))
+  const stored = data?.items.map((event) => ({
+    at: event.time,
+    text: phaseWord(event.subject.split('.').at(-1) ?? ''),
+  }))
   const live = facts.map((fact) => ({ at: fact.time, text: phaseWord(fact.fact) }))
   const rows = [...(stored ?? marks), ...live]
-    .filter((row, index, all) => all.findIndex((other) => other.text === row.text && other.at === row.at) === index)
+    .filter(
+      (row, index, all) => all.findIndex((other) => other.text === row.text && other.at === row.at) === index,
+    )
     .sort((a, b) => (a.at < b.at ? 1 : -1))
     .slice(0, 40)
   return (

@@ -40,7 +40,13 @@ export function Labs() {
       title="My Datalabs"
       lead={
         data && current.length > 0
-          ? `${count(current.length - starting, 'lab')} here${starting > 0 ? `, ${starting} on the way` : ''}`
+          ? [
+              [current.filter((lab) => lab.state === 'ready').length, 'ready'],
+              [starting, 'on the way'],
+              [current.filter((lab) => lab.state === 'failed').length, 'failed'],
+            ]
+              .flatMap(([number, word]) => (number ? `${number} ${word}` : []))
+              .join(', ')
           : undefined
       }
       actions={
@@ -84,6 +90,7 @@ export function Labs() {
             if (!event.currentTarget.contains(event.relatedTarget)) setInside(false)
           }}
         >
+          <h2 className="sr">Now</h2>
           {shown.map((lab) => (
             <LabCard key={lab.id} lab={lab} icon={icons.get(lab.datalab)} />
           ))}

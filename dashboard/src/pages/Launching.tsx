@@ -145,7 +145,11 @@ function Doing({ lab, timeline }: { lab: Lab; timeline: Timeline | undefined }) 
         </span>
       </div>
       <p className={css.sentence} role="status">
-        {lab.state === 'ready' ? (lab.kind === 'batch' ? 'It is working.' : 'It is ready.') : text || STATES[lab.state].word}
+        {lab.state === 'ready'
+          ? lab.kind === 'batch'
+            ? 'It is working.'
+            : 'It is ready.'
+          : text || STATES[lab.state].word}
         {lab.state === 'queued' && lab.queue_position && !text.includes(ordinal(lab.queue_position))
           ? ` You are ${ordinal(lab.queue_position)}.`
           : ''}
@@ -158,7 +162,8 @@ function Doing({ lab, timeline }: { lab: Lab; timeline: Timeline | undefined }) 
 function titleOf(lab: Lab): string {
   if (lab.state === 'ready') return `✓ Ready: ${lab.name}`
   if (lab.state === 'failed') return `✗ Failed: ${lab.name}`
-  if (lab.state === 'queued' && lab.queue_position) return `${ordinal(lab.queue_position)} in the queue: ${lab.name}`
+  if (lab.state === 'queued' && lab.queue_position)
+    return `${ordinal(lab.queue_position)} in the queue: ${lab.name}`
   return `${STATES[lab.state].word}: ${lab.name}`
 }
 
@@ -205,11 +210,14 @@ function useArrival(lab: Lab, goes: boolean, refuse: (error: unknown) => void): 
 
 function tellSystem(lab: Lab): void {
   if (!('Notification' in window) || Notification.permission !== 'granted') return
-  const notification = new Notification(lab.state === 'ready' ? `${lab.name} is ready` : `${lab.name} failed`, {
-    body: lab.state === 'ready' ? 'Open it from its tab.' : sentence(lab),
-    icon: '/icon.svg',
-    tag: lab.id,
-  })
+  const notification = new Notification(
+    lab.state === 'ready' ? `${lab.name} is ready` : `${lab.name} failed`,
+    {
+      body: lab.state === 'ready' ? 'Open it from its tab.' : sentence(lab),
+      icon: '/icon.svg',
+      tag: lab.id,
+    },
+  )
   notification.onclick = () => {
     window.focus()
     notification.close()

@@ -8,6 +8,7 @@ export function NotFound() {
     <Page title="Nothing is here" bare>
       <Empty
         title="Nothing is here"
+        first
         action={
           <Button component={Link} to="/catalogue">
             To the catalogue

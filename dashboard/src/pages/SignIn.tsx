@@ -12,14 +12,14 @@ import { hue, lines } from '#/theme/spectrum'
 
 const route = getRouteApi('/sign-in')
 
-/** Only addresses of our own: a foreign `then` must not lead anybody away after signing in. */
-export function ownAddress(then: string | undefined): string {
-  return then?.startsWith('/') && !then.startsWith('//') && !then.startsWith('/\\') ? then : '/catalogue'
+/** Only addresses of our own: a foreign `next` must not lead anybody away after signing in. */
+export function ownAddress(next: string | undefined): string {
+  return next?.startsWith('/') && !next.startsWith('//') && !next.startsWith('/\\') ? next : '/catalogue'
 }
 
 export function SignIn() {
   useDocumentTitle('Sign in · Open Datalabs')
-  const { then } = route.useSearch()
+  const { next } = route.useSearch()
   const router = useRouter()
   const client = useQueryClient()
   const done = (me: Me): void => {
@@ -29,7 +29,7 @@ export function SignIn() {
     const channel = new BroadcastChannel('datalabs-live')
     channel.postMessage({ kind: 'session', state: 'in' })
     channel.close()
-    router.history.replace(ownAddress(then))
+    router.history.replace(ownAddress(next))
   }
   return (
     <main className={css.door}>
@@ -37,7 +37,10 @@ export function SignIn() {
         <Sky />
         <div>
           <h1>Your question, next to the data.</h1>
-          <p>Choose a datalab, launch it in seconds, and work where the archives are. Your files stay when you go.</p>
+          <p>
+            Choose a datalab, launch it in seconds, and work where the archives are. Your files stay when you
+            go.
+          </p>
         </div>
       </div>
       <div className={css.entry}>
@@ -72,8 +75,18 @@ function Sky() {
       <g mask="url(#mask)">
         {drawn.map((line, index) => (
           <g key={index} style={{ fill: hue(line.at) }}>
-            <rect x={line.at * 1000 - line.width * 1.6} width={line.width * 3.2} height="600" opacity={line.strength * 0.12} />
-            <rect x={line.at * 1000 - line.width / 6} width={Math.max(0.8, line.width / 3)} height="600" opacity={line.strength * 0.85} />
+            <rect
+              x={line.at * 1000 - line.width * 1.6}
+              width={line.width * 3.2}
+              height="600"
+              opacity={line.strength * 0.12}
+            />
+            <rect
+              x={line.at * 1000 - line.width / 6}
+              width={Math.max(0.8, line.width / 3)}
+              height="600"
+              opacity={line.strength * 0.85}
+            />
           </g>
         ))}
       </g>

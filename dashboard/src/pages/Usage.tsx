@@ -20,6 +20,7 @@ import { defaultRange } from './usageRange'
 
 const route = getRouteApi('/signed-in/usage')
 const SERIES = 8
+const FIRST_ROWS = 25
 const MEASURES: Record<Measure, { title: string; of: string }> = {
   core_seconds: { title: 'Cores', of: 'core' },
   gib_seconds: { title: 'Memory', of: 'GiB' },
@@ -48,7 +49,11 @@ export function Usage() {
           value={chosen}
           onChange={(event) => {
             const days = Number(event.currentTarget.value)
-            void navigate({ search: (before) => ({ ...before, days: days === 30 ? undefined : days }), replace: true, resetScroll: false })
+            void navigate({
+              search: (before) => ({ ...before, days: days === 30 ? undefined : days }),
+              replace: true,
+              resetScroll: false,
+            })
           }}
           data={[
             { value: '7', label: 'The last 7 days' },
@@ -114,10 +119,20 @@ function LimitsPanel() {
           <Meter label="Labs" used={used.labs} max={max_labs} text={`${used.labs} of ${max_labs}`} />
         )}
         {max_cores != null && (
-          <Meter label="Cores" used={used.cores} max={max_cores} text={`${trim(used.cores, 2)} of ${trim(max_cores, 2)}`} />
+          <Meter
+            label="Cores"
+            used={used.cores}
+            max={max_cores}
+            text={`${trim(used.cores, 2)} of ${trim(max_cores, 2)}`}
+          />
         )}
         {max_memory_mib != null && (
-          <Meter label="Memory" used={used.memory_mib} max={max_memory_mib} text={`${memory(used.memory_mib)} of ${memory(max_memory_mib)}`} />
+          <Meter
+            label="Memory"
+            used={used.memory_mib}
+            max={max_memory_mib}
+            text={`${memory(used.memory_mib)} of ${memory(max_memory_mib)}`}
+          />
         )}
       </div>
     </Panel>
@@ -164,7 +179,10 @@ function StackedDays({ days, of }: { days: readonly Day[]; of: string }) {
                   {day(one.at)}: {one.total === 0 ? 'nothing' : words.join(', ')}
                 </span>
                 {parts.map(([name, amount]) => (
-                  <i key={name} style={{ height: `${(amount / top) * 100}%`, background: colour(place.get(name) ?? 0) }} />
+                  <i
+                    key={name}
+                    style={{ height: `${(amount / top) * 100}%`, background: colour(place.get(name) ?? 0) }}
+                  />
                 ))}
               </li>
             </Tooltip>
@@ -190,6 +208,7 @@ function StackedDays({ days, of }: { days: readonly Day[]; of: string }) {
 function Table({ from, to, by }: { from: string; to: string; by: UsageGrouping }) {
   const navigate = route.useNavigate()
   const { data, error, refetch } = useQuery(usageQuery(from, to, by))
+  const [all, setAll] = useState(false)
   const save = (): void => {
     if (!data) return
     const url = URL.createObjectURL(new Blob([csv(data.items)], { type: 'text/csv' }))
@@ -210,7 +229,10 @@ function Table({ from, to, by }: { from: string; to: string; by: UsageGrouping }
             value={by}
             onChange={(value) =>
               void navigate({
-                search: (before) => ({ ...before, by: value === 'lab' ? undefined : (value as UsageGrouping) }),
+                search: (before) => ({
+                  ...before,
+                  by: value === 'lab' ? undefined : (value as UsageGrouping),
+                }),
                 replace: true,
                 resetScroll: false,
               })
@@ -222,7 +244,13 @@ function Table({ from, to, by }: { from: string; to: string; by: UsageGrouping }
               { value: 'size', label: 'Size' },
             ]}
           />
-          <Button size="xs" variant="default" leftSection={<IconDownload size={15} aria-hidden />} onClick={save} disabled={!data}>
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<IconDownload size={15} aria-hidden />}
+            onClick={save}
+            disabled={!data}
+          >
             Export CSV
           </Button>
         </div>
@@ -253,14 +281,17 @@ function Table({ from, to, by }: { from: string; to: string; by: UsageGrouping }
             </tr>
           </thead>
           <tbody>
-            {data?.items.map((row, index) => (
+            {data?.items.slice(0, all ? undefined : FIRST_ROWS).map((row, index) => (
               <tr key={`${row.lab ?? row.day ?? row.datalab ?? row.size}${index}`}>
                 <td>
                   <Name row={row} by={by} />
                 </td>
                 {by === 'lab' && <td>{row.datalab}</td>}
                 {by === 'lab' && (
-                  <td style={{ whiteSpace: 'nowrap' }} title={row.started_at ? exact(row.started_at) : undefined}>
+                  <td
+                    style={{ whiteSpace: 'nowrap' }}
+                    title={row.started_at ? exact(row.started_at) : undefined}
+                  >
                     {row.started_at && <Ago at={row.started_at} />}
                     {row.running && ', running'}
                   </td>
@@ -284,6 +315,16 @@ function Table({ from, to, by }: { from: string; to: string; by: UsageGrouping }
           )}
         </table>
       </div>
+      {data && !all && data.items.length > FIRST_ROWS && (
+        <Button
+          variant="subtle"
+          size="compact-sm"
+          onClick={() => setAll(true)}
+          style={{ justifySelf: 'start' }}
+        >
+          Show all {data.items.length}
+        </Button>
+      )}
     </Panel>
   )
 }

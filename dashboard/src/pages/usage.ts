@@ -15,7 +15,13 @@ export interface Day {
  * Spread each lab's use over the days that it ran in, in the reader's zone, by the share of its time in each.
  * A lab with several attempts is spread over its whole time, since the row has only its first start and last end.
  */
-export function spread(rows: readonly UsageRow[], from: number, to: number, measure: Measure, now: number): Day[] {
+export function spread(
+  rows: readonly UsageRow[],
+  from: number,
+  to: number,
+  measure: Measure,
+  now: number,
+): Day[] {
   const days = emptyDays(from, to)
   for (const row of rows) {
     if (!row.started_at) continue
@@ -65,7 +71,18 @@ export function niceTop(value: number): number {
 }
 
 const COLUMNS = [
-  'lab', 'name', 'day', 'datalab', 'size', 'attempts', 'started_at', 'ended_at', 'labs', 'seconds', 'core_seconds', 'gib_seconds',
+  'lab',
+  'name',
+  'day',
+  'datalab',
+  'size',
+  'attempts',
+  'started_at',
+  'ended_at',
+  'labs',
+  'seconds',
+  'core_seconds',
+  'gib_seconds',
 ] as const satisfies readonly (keyof UsageRow)[]
 
 /** RFC 4180, with the columns that any row fills. A leading `=`, `+`, `-` or `@` is defused for spreadsheets. */

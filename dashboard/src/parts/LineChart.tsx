@@ -29,10 +29,12 @@ export function LineChart({ label, points, max, words, colour = 'var(--series-1)
   const id = useId()
   const first = points[0]
   const last = points.at(-1)
-  if (!first || !last) return <p className={css.none}>No measurements yet; they come each few seconds while it runs.</p>
+  if (!first || !last)
+    return <p className={css.none}>No measurements yet; they come each few seconds while it runs.</p>
   const span = Math.max(1, last.at - first.at)
   const x = (point: Point): number => LEFT + ((point.at - first.at) / span) * (WIDTH - LEFT)
-  const y = (value: number): number => TOP + (1 - Math.min(1, Math.max(0, value / (max || 1)))) * (HEIGHT - BOTTOM - TOP)
+  const y = (value: number): number =>
+    TOP + (1 - Math.min(1, Math.max(0, value / (max || 1)))) * (HEIGHT - BOTTOM - TOP)
   const line = points.map((point) => `${x(point).toFixed(1)},${y(point.value).toFixed(1)}`).join('L')
   const shown = at === null ? last : (points[at] ?? last)
   const point = (event: PointerEvent): void => {

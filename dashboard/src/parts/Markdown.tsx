@@ -16,6 +16,7 @@ export default function Markdown({ text }: { text: string }) {
           h3: { component: 'h4' },
           a: { props: { rel: 'noreferrer', target: '_blank' } },
           table: { component: ScrollingTable },
+          pre: { props: { tabIndex: 0 } },
         },
       }),
     [text],

@@ -21,10 +21,13 @@ export function Meter({ label, used, max, more = 0, text }: Props) {
   const added = max > 0 ? Math.min(more / max, Math.max(0, 1 - share)) : 0
   return (
     <div>
-      <div style={{ display: 'flex', justifyContent: 'space-between', gap: '0.75rem', fontSize: '0.8125rem' }}>
+      <div
+        style={{ display: 'flex', justifyContent: 'space-between', gap: '0.75rem', fontSize: '0.8125rem' }}
+      >
         <span>{label}</span>
         <span style={{ color: 'var(--ink-2)', textAlign: 'end' }}>{text}</span>
       </div>
+      {/* biome-ignore lint/a11y/useSemanticElements: <meter> cannot show what one more step would add */}
       <div
         className={css.meter}
         role="meter"

@@ -32,11 +32,31 @@ export function Page({ title, lead, actions, wide, bare, children }: Props) {
   )
 }
 
-export function Panel({ children, label, title, actions, id }: { children: ReactNode; label?: string; title?: string; actions?: ReactNode; id?: string }) {
+export function Panel({
+  children,
+  label,
+  title,
+  actions,
+  id,
+}: {
+  children: ReactNode
+  label?: string
+  title?: string
+  actions?: ReactNode
+  id?: string
+}) {
   return (
     <section className={`${css.panel} ${css.stack}`} aria-label={label ?? title} id={id}>
       {title && (
-        <div style={{ display: 'flex', justifyContent: 'space-between', alignItems: 'center', gap: '0.75rem', flexWrap: 'wrap' }}>
+        <div
+          style={{
+            display: 'flex',
+            justifyContent: 'space-between',
+            alignItems: 'center',
+            gap: '0.75rem',
+            flexWrap: 'wrap',
+          }}
+        >
           <h2>{title}</h2>
           {actions}
         </div>
@@ -46,11 +66,19 @@ export function Panel({ children, label, title, actions, id }: { children: React
   )
 }
 
+interface EmptyProps {
+  title: string
+  children?: ReactNode
+  action?: ReactNode
+  /** The only heading of its page. */
+  first?: boolean
+}
+
 /** A page with nothing on it yet: what it is for, and the first step. */
-export function Empty({ title, children, action }: { title: string; children?: ReactNode; action?: ReactNode }) {
+export function Empty({ title, children, action, first }: EmptyProps) {
   return (
     <div className={css.empty}>
-      <h2>{title}</h2>
+      {first ? <h1>{title}</h1> : <h2>{title}</h2>}
       {children && <p>{children}</p>}
       {action}
     </div>

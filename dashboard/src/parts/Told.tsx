@@ -2,7 +2,7 @@ import { Button } from '@mantine/core'
 import { IconAlertTriangle } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import type { ReactNode } from 'react'
-import { tell } from '#/api/problems'
+import { ProblemError, passing, tell } from '#/api/problems'
 import { useOperator } from '#/shell/me'
 import css from './parts.module.css'
 
@@ -16,18 +16,19 @@ interface Props {
 export function Told({ error, again, children }: Props) {
   const told = tell(error)
   const operator = useOperator()
+  const repeat = again && mayChange(error) ? again : undefined
   return (
     <div className={css.told} data-tone="bad" role="alert">
       <IconAlertTriangle size={20} aria-hidden />
       <div>
-        <h3>{told.what}</h3>
+        <b>{told.what}</b>
         <p>
           {told.affected} {told.now}
         </p>
-        {(again || children) && (
+        {(repeat || children) && (
           <div className={css.fine}>
-            {again && (
-              <Button size="compact-sm" variant="default" onClick={again}>
+            {repeat && (
+              <Button size="compact-sm" variant="default" onClick={repeat}>
                 Try again
               </Button>
             )}
@@ -52,4 +53,9 @@ export function Told({ error, again, children }: Props) {
       </div>
     </div>
   )
+}
+
+/** Whether the same question may get another answer: a refusal stays one until something else changes. */
+function mayChange(error: unknown): boolean {
+  return !(error instanceof ProblemError) || passing(error) || error.status >= 500 || error.status === 0
 }

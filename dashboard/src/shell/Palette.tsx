@@ -43,42 +43,115 @@ export default function Palette({ close }: { close: () => void }) {
   const list = useRef<HTMLDivElement>(null)
 
   const all = useMemo<Choice[]>(() => {
-    const go = (to: string): Choice['run'] => () => void navigate({ to })
+    const go =
+      (to: string): Choice['run'] =>
+      () =>
+        void navigate({ to })
     const pages: Choice[] = [
-      { id: 'p-catalogue', group: 'Pages', title: 'Catalogue', hint: '', icon: IconLayoutGrid, run: go('/catalogue') },
+      {
+        id: 'p-catalogue',
+        group: 'Pages',
+        title: 'Catalogue',
+        hint: '',
+        icon: IconLayoutGrid,
+        run: go('/catalogue'),
+      },
       { id: 'p-labs', group: 'Pages', title: 'My Datalabs', hint: '', icon: IconFlask, run: go('/labs') },
       { id: 'p-data', group: 'Pages', title: 'Data', hint: '', icon: IconDatabase, run: go('/data') },
       { id: 'p-usage', group: 'Pages', title: 'Usage', hint: '', icon: IconChartBar, run: go('/usage') },
     ]
     if (operator) {
       pages.push(
-        { id: 'p-now', group: 'Pages', title: 'Operations: now', hint: '', icon: IconHeartbeat, run: go('/operations') },
-        { id: 'p-events', group: 'Pages', title: 'Operations: events', hint: '', icon: IconListDetails, run: go('/operations/events') },
-        { id: 'p-traces', group: 'Pages', title: 'Operations: traces', hint: '', icon: IconStack2, run: go('/operations/traces') },
-        { id: 'p-dead', group: 'Pages', title: 'Operations: dead letters', hint: '', icon: IconListDetails, run: go('/operations/dead-letters') },
+        {
+          id: 'p-now',
+          group: 'Pages',
+          title: 'Operations: now',
+          hint: '',
+          icon: IconHeartbeat,
+          run: go('/operations'),
+        },
+        {
+          id: 'p-events',
+          group: 'Pages',
+          title: 'Operations: events',
+          hint: '',
+          icon: IconListDetails,
+          run: go('/operations/events'),
+        },
+        {
+          id: 'p-traces',
+          group: 'Pages',
+          title: 'Operations: traces',
+          hint: '',
+          icon: IconStack2,
+          run: go('/operations/traces'),
+        },
+        {
+          id: 'p-dead',
+          group: 'Pages',
+          title: 'Operations: dead letters',
+          hint: '',
+          icon: IconListDetails,
+          run: go('/operations/dead-letters'),
+        },
       )
     }
     const mine = (labs ?? []).flatMap<Choice>((lab) => {
-      const show = { id: `l-${lab.id}`, group: 'My labs', title: lab.name, hint: STATES[lab.state].word, icon: IconFlask, run: go(`/labs/${lab.id}`) }
+      const show = {
+        id: `l-${lab.id}`,
+        group: 'My labs',
+        title: lab.name,
+        hint: STATES[lab.state].word,
+        icon: IconFlask,
+        run: go(`/labs/${lab.id}`),
+      }
       if (canOpen(lab)) {
         return [
           show,
-          { id: `o-${lab.id}`, group: 'Actions', title: `Open ${lab.name}`, hint: 'in a new tab', icon: IconRocket, run: () => void actions.open(lab) },
-          { id: `s-${lab.id}`, group: 'Actions', title: `Stop ${lab.name}`, hint: '', icon: IconPlayerStop, run: () => void actions.stop(lab) },
+          {
+            id: `o-${lab.id}`,
+            group: 'Actions',
+            title: `Open ${lab.name}`,
+            hint: 'in a new tab',
+            icon: IconRocket,
+            run: () => void actions.open(lab),
+          },
+          {
+            id: `s-${lab.id}`,
+            group: 'Actions',
+            title: `Stop ${lab.name}`,
+            hint: '',
+            icon: IconPlayerStop,
+            run: () => void actions.stop(lab),
+          },
         ]
       }
       return [show]
     })
-    const running = mine.filter((choice) => !(labs ?? []).some((lab) => choice.id === `l-${lab.id}` && ended(lab)))
+    const running = mine.filter(
+      (choice) => !(labs ?? []).some((lab) => choice.id === `l-${lab.id}` && ended(lab)),
+    )
     const past = mine.filter((choice) => !running.includes(choice))
     const datalabs = (catalogue?.items ?? []).map<Choice>((datalab) => ({
-      id: `d-${datalab.slug}`, group: 'Datalabs', title: datalab.title, hint: datalab.domain, icon: IconRocket, run: go(`/datalabs/${datalab.slug}`),
+      id: `d-${datalab.slug}`,
+      group: 'Datalabs',
+      title: datalab.title,
+      hint: datalab.domain,
+      icon: IconRocket,
+      run: go(`/datalabs/${datalab.slug}`),
     }))
     const data = (collections ?? []).map<Choice>((collection) => ({
-      id: `c-${collection.id}`, group: 'Collections', title: collection.title, hint: collection.path, icon: IconDatabase, run: go(`/data/${collection.id}`),
+      id: `c-${collection.id}`,
+      group: 'Collections',
+      title: collection.title,
+      hint: collection.path,
+      icon: IconDatabase,
+      run: go(`/data/${collection.id}`),
     }))
     const order = ['My labs', 'Actions', 'Datalabs', 'Collections', 'Pages']
-    return [...running, ...datalabs, ...data, ...pages, ...past].sort((a, b) => order.indexOf(a.group) - order.indexOf(b.group))
+    return [...running, ...datalabs, ...data, ...pages, ...past].sort(
+      (a, b) => order.indexOf(a.group) - order.indexOf(b.group),
+    )
   }, [actions, catalogue, collections, labs, navigate, operator])
 
   const found = useMemo(() => {
@@ -111,55 +184,58 @@ export default function Palette({ close }: { close: () => void }) {
   }
 
   return (
-    <Modal opened onClose={close} withCloseButton={false} padding={0} size="38rem" yOffset="12dvh" centered={false} aria-label="Find anything">
-      <div className={css.palette}>
-        <input
-          data-autofocus
-          role="combobox"
-          aria-expanded="true"
-          aria-controls={listId}
-          aria-activedescendant={found[current] ? `${listId}-${found[current].id}` : undefined}
-          aria-label="Find a datalab, a lab, a page or an action"
-          placeholder="Find a datalab, a lab, a page or an action"
-          value={text}
-          onChange={(event) => {
-            setText(event.currentTarget.value)
-            setAt(0)
-          }}
-          onKeyDown={keyed}
-        />
-        <div className={css.choices} role="listbox" id={listId} ref={list} aria-label="Found">
-          {found.length === 0 && <p className={css.group}>Nothing has these words in its name.</p>}
-          {found.map((choice, index) => (
-            <div key={choice.id} role="presentation">
-              {choice.group !== found[index - 1]?.group && (
-                <div className={css.group} role="presentation">
-                  {choice.group}
+    <Modal.Root opened onClose={close} padding={0} size="38rem" yOffset="12dvh" centered={false}>
+      <Modal.Overlay backgroundOpacity={0.45} blur={2} />
+      <Modal.Content aria-label="Find anything">
+        <div className={css.palette}>
+          <input
+            data-autofocus
+            role="combobox"
+            aria-expanded="true"
+            aria-controls={listId}
+            aria-activedescendant={found[current] ? `${listId}-${found[current].id}` : undefined}
+            aria-label="Find a datalab, a lab, a page or an action"
+            placeholder="Find a datalab, a lab, a page or an action"
+            value={text}
+            onChange={(event) => {
+              setText(event.currentTarget.value)
+              setAt(0)
+            }}
+            onKeyDown={keyed}
+          />
+          <div className={css.choices} role="listbox" id={listId} ref={list} aria-label="Found">
+            {found.length === 0 && <p className={css.group}>Nothing has these words in its name.</p>}
+            {found.map((choice, index) => (
+              <div key={choice.id} role="presentation">
+                {choice.group !== found[index - 1]?.group && (
+                  <div className={css.group} role="presentation">
+                    {choice.group}
+                  </div>
+                )}
+                {/* biome-ignore lint/a11y/useKeyWithClickEvents: the combobox above takes the keys (aria-activedescendant) */}
+                {/* biome-ignore lint/a11y/useFocusableInteractive: the same */}
+                <div
+                  role="option"
+                  id={`${listId}-${choice.id}`}
+                  aria-selected={index === current}
+                  className={css.choice}
+                  onClick={() => choose(choice)}
+                  onMouseMove={() => setAt(index)}
+                >
+                  <choice.icon size={18} />
+                  <span>{choice.title}</span>
+                  <small>{choice.hint}</small>
                 </div>
-              )}
-              {/* biome-ignore lint/a11y/useKeyWithClickEvents: the combobox above takes the keys (aria-activedescendant) */}
-              {/* biome-ignore lint/a11y/useFocusableInteractive: the same */}
-              <div
-                role="option"
-                id={`${listId}-${choice.id}`}
-                aria-selected={index === current}
-                className={css.choice}
-                onClick={() => choose(choice)}
-                onMouseMove={() => setAt(index)}
-              >
-                <choice.icon size={18} />
-                <span>{choice.title}</span>
-                <small>{choice.hint}</small>
               </div>
-            </div>
-          ))}
+            ))}
+          </div>
+          <div className={css.keys} aria-hidden="true">
+            <span>↑ ↓ to choose</span>
+            <span>Enter to go</span>
+            <span>Esc to close</span>
+          </div>
         </div>
-        <div className={css.keys} aria-hidden="true">
-          <span>↑ ↓ to choose</span>
-          <span>Enter to go</span>
-          <span>Esc to close</span>
-        </div>
-      </div>
-    </Modal>
+      </Modal.Content>
+    </Modal.Root>
   )
 }

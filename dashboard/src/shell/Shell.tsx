@@ -18,13 +18,14 @@ import { labsQuery } from '#/api/queries'
 import { clock } from '#/format/time'
 import { ended, STATES } from '#/labs/states'
 import { Ago } from '#/parts/Ago'
+import { retrying } from '#/parts/retrying'
 import { useLiveStatus, useNotices, useTellSession } from './live'
 import { Mark } from './Mark'
 import { useMe, useOperator } from './me'
 import { SignInAgain } from './SignInAgain'
 import css from './shell.module.css'
 
-const Palette = lazy(() => import('./Palette'))
+const Palette = lazy(retrying(() => import('./Palette')))
 
 const PLACES = [
   { to: '/catalogue', title: 'Catalogue' },
@@ -105,7 +106,14 @@ function TopBar({ find }: { find: () => void }) {
   const [drawer, setDrawer] = useState(false)
   return (
     <header className={css.bar}>
-      <ActionIcon className={css.narrowOnly} variant="subtle" color="gray" size="lg" aria-label="Menu" onClick={() => setDrawer(true)}>
+      <ActionIcon
+        className={css.narrowOnly}
+        variant="subtle"
+        color="gray"
+        size="lg"
+        aria-label="Menu"
+        onClick={() => setDrawer(true)}
+      >
         <IconMenu2 size={20} />
       </ActionIcon>
       <Link to="/catalogue" className={css.brand}>
@@ -118,7 +126,7 @@ function TopBar({ find }: { find: () => void }) {
         <Places running={running} />
       </nav>
       <div className={css.tools}>
-        <button type="button" className={css.finder} onClick={find} aria-label="Find anything" aria-keyshortcuts="Control+K">
+        <button type="button" className={css.finder} onClick={find} aria-keyshortcuts="Control+K">
           <IconSearch size={17} aria-hidden />
           <span>Find anything</span>
           <kbd>Ctrl K</kbd>
@@ -142,13 +150,18 @@ function Notices() {
   const { notices, unseen, see } = useNotices()
   return (
     <Popover width={340} position="bottom-end" shadow="md" onOpen={see} withArrow trapFocus returnFocus>
-      <Popover.Target>
-        <Indicator disabled={unseen === 0} label={unseen} size={16} offset={5} color="red">
-          <ActionIcon variant="subtle" color="gray" size="lg" aria-label={unseen > 0 ? `Notices, ${unseen} new` : 'Notices'}>
+      <Indicator disabled={unseen === 0} label={unseen} size={16} offset={5} color="red">
+        <Popover.Target>
+          <ActionIcon
+            variant="subtle"
+            color="gray"
+            size="lg"
+            aria-label={unseen > 0 ? `Notices, ${unseen} new` : 'Notices'}
+          >
             <IconBell size={19} />
           </ActionIcon>
-        </Indicator>
-      </Popover.Target>
+        </Popover.Target>
+      </Indicator>
       <Popover.Dropdown>
         {notices.length === 0 ? (
           <p style={{ color: 'var(--ink-2)', fontSize: '0.875rem' }}>
@@ -220,7 +233,12 @@ function MeMenu() {
     <Menu width={230}>
       <Menu.Target>
         <Tooltip label={me.display_name || me.username}>
-          <ActionIcon variant="subtle" color="gray" size="lg" aria-label={`Me: ${me.display_name || me.username}`}>
+          <ActionIcon
+            variant="subtle"
+            color="gray"
+            size="lg"
+            aria-label={`Me: ${me.display_name || me.username}`}
+          >
             <IconUser size={19} />
           </ActionIcon>
         </Tooltip>

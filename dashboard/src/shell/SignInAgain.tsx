@@ -20,7 +20,10 @@ export function SignInAgain() {
       location.reload()
       return
     }
-    client.setQueryData(keys.me, { ...again, roles: me.roles.join() === again.roles.join() ? me.roles : again.roles })
+    client.setQueryData(keys.me, {
+      ...again,
+      roles: me.roles.join() === again.roles.join() ? me.roles : again.roles,
+    })
     session.set('in')
   }
   return (
@@ -31,10 +34,10 @@ export function SignInAgain() {
       closeOnEscape={false}
       closeOnClickOutside={false}
       title="Your session has ended"
-      aria-label="Sign in again"
     >
       <p style={{ marginBottom: '1rem', color: 'var(--ink-2)' }}>
-        Your labs go on running. Sign in again and this page continues where it was; what you typed is still here.
+        Your labs go on running. Sign in again and this page continues where it was; what you typed is still
+        here.
       </p>
       <SignInForm username={me.username} focus="password" done={done} />
     </Modal>

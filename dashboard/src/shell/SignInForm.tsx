@@ -18,7 +18,10 @@ export function SignInForm({ username: known = '', done, focus }: Props) {
   const [password, setPassword] = useState('')
   const signIn = useMutation({
     mutationFn: () =>
-      api.post('/api/v1/session', { body: { username: username.trim(), password }, unauthenticated: 'throw' }),
+      api.post('/api/v1/session', {
+        body: { username: username.trim(), password },
+        unauthenticated: 'throw',
+      }),
     onSuccess: done,
     onError: () => setPassword(''),
   })

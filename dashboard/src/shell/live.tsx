@@ -1,6 +1,14 @@
 import { notifications } from '@mantine/notifications'
 import { useQueryClient } from '@tanstack/react-query'
-import { createContext, type ReactNode, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from 'react'
+import {
+  createContext,
+  type ReactNode,
+  useContext,
+  useEffect,
+  useMemo,
+  useRef,
+  useSyncExternalStore,
+} from 'react'
 import type { Lab, Me } from '#/api/model'
 import { meQuery } from '#/api/queries'
 import { session } from '#/api/session'
@@ -69,10 +77,20 @@ export function LiveProvider({ me, children }: { me: Me; children: ReactNode }) 
       if (!store.addNotice(notice)) return
       const toast = TOASTS[notice.tone]
       if (toast && !document.hidden) {
-        notifications.show({ id: notice.id, title: notice.title, message: notice.text, ...toast, withBorder: true })
+        notifications.show({
+          id: notice.id,
+          title: notice.title,
+          message: notice.text,
+          ...toast,
+          withBorder: true,
+        })
       }
     }
-    return { store, hub: new LiveHub(client, me, notify), tellSession: (state) => channel.current?.tellSession(state) }
+    return {
+      store,
+      hub: new LiveHub(client, me, notify),
+      tellSession: (state) => channel.current?.tellSession(state),
+    }
   }, [client, me])
 
   useEffect(() => {

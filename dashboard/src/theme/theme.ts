@@ -3,7 +3,7 @@
  * done, and the lines of the spectrum for states: [O III] green is ready, H-beta blue is on its way, sodium amber wants a
  * look, H-alpha red has failed. Atkinson Hyperlegible sets the text: its zero, O, l and I cannot be taken for another.
  */
-import { createTheme, type MantineColorsTuple } from '@mantine/core'
+import { createTheme, defaultVariantColorsResolver, type MantineColorsTuple } from '@mantine/core'
 
 const petrol: MantineColorsTuple = [
   '#e8f5f8',
@@ -65,12 +65,20 @@ export const theme = createTheme({
   colors: { petrol, gray, dark },
   primaryColor: 'petrol',
   primaryShade: { light: 7, dark: 3 },
-  autoContrast: true,
-  luminanceThreshold: 0.36,
+  // Mantine chooses a filled button's text for the light scheme only; the tokens know both.
+  variantColorResolver: (input) => {
+    const colours = defaultVariantColorsResolver(input)
+    if ((input.color ?? 'petrol') !== 'petrol') return colours
+    if (input.variant === 'subtle') return { ...colours, color: 'var(--act)' }
+    if (input.variant !== 'filled') return colours
+    return { ...colours, background: 'var(--fill)', hover: 'var(--fill-hover)', color: 'var(--on-fill)' }
+  },
   cursorType: 'pointer',
   respectReducedMotion: true,
   components: {
-    Tooltip: { defaultProps: { openDelay: 350, withArrow: true, events: { hover: true, focus: true, touch: true } } },
+    Tooltip: {
+      defaultProps: { openDelay: 350, withArrow: true, events: { hover: true, focus: true, touch: true } },
+    },
     Modal: { defaultProps: { centered: true, overlayProps: { backgroundOpacity: 0.45, blur: 2 } } },
     Menu: { defaultProps: { shadow: 'md', position: 'bottom-end' } },
   },

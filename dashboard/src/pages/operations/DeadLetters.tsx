@@ -7,6 +7,7 @@ import type { DeadLetter } from '#/api/model'
 import { deadLettersQuery, keys } from '#/api/queries'
 import { count } from '#/format/amounts'
 import { Ago } from '#/parts/Ago'
+import { Log } from '#/parts/Log'
 import { Panel, Shape } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { ToneBadge } from '#/parts/StateBadge'
@@ -35,7 +36,11 @@ export function DeadLetters() {
         ))}
       </div>
       {query.hasNextPage && (
-        <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+        <Button
+          variant="default"
+          loading={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
+        >
           Show older ones
         </Button>
       )}
@@ -47,9 +52,14 @@ function Letter({ letter }: { letter: DeadLetter }) {
   const client = useQueryClient()
   const [open, setOpen] = useState(false)
   const replay = useMutation({
-    mutationFn: () => api.post('/api/v1/dead-letters/{dead_letter_id}/replay', { path: { dead_letter_id: letter.id } }),
+    mutationFn: () =>
+      api.post('/api/v1/dead-letters/{dead_letter_id}/replay', { path: { dead_letter_id: letter.id } }),
     onSuccess: () => {
-      notifications.show({ withBorder: true, title: 'Handed over again', message: `${letter.consumer} has the message.` })
+      notifications.show({
+        withBorder: true,
+        title: 'Handed over again',
+        message: `${letter.consumer} has the message.`,
+      })
       void client.invalidateQueries({ queryKey: keys.deadLetters })
     },
   })
@@ -75,10 +85,11 @@ function Letter({ letter }: { letter: DeadLetter }) {
               </span>
             ))}
           </div>
-          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
-          <pre className={partsCss.log} role="region" aria-label="The message" tabIndex={0} style={{ maxHeight: '16rem', marginBottom: '0.75rem' }}>
-            {letter.data}
-          </pre>
+          <Log
+            label="The message"
+            text={letter.data}
+            style={{ maxHeight: '16rem', marginBottom: '0.75rem' }}
+          />
           {replay.error && <Told error={replay.error} />}
           <Button size="xs" loading={replay.isPending} onClick={() => replay.mutate()}>
             Replay

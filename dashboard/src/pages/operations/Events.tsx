@@ -6,13 +6,14 @@ import type { StoredEvent } from '#/api/model'
 import { type EventFilter, historyQuery } from '#/api/queries'
 import { clock, day, exact } from '#/format/time'
 import type { Fact } from '#/live/hub'
+import { Log } from '#/parts/Log'
 import { useSlowNow } from '#/parts/now'
 import { Panel, Shape } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { Told } from '#/parts/Told'
 import { useFacts } from '#/shell/live'
 import css from './operations.module.css'
-import { fits, rowOf, rowOfFact, type Row } from './rows'
+import { fits, type Row, rowOf, rowOfFact } from './rows'
 
 const route = getRouteApi('/signed-in/operations/events')
 const FIELDS: readonly { name: keyof EventFilter; label: string; example: string }[] = [
@@ -35,13 +36,21 @@ export function Events() {
   const now = useSlowNow()
   const opened = useRef(Date.now())
   const rows = useMemo(() => {
-    const stored = (query.data?.pages ?? []).flatMap((page: { items: StoredEvent[] }) => page.items.map(rowOf))
+    const stored = (query.data?.pages ?? []).flatMap((page: { items: StoredEvent[] }) =>
+      page.items.map(rowOf),
+    )
     const known = new Set(stored.map((row) => row.id))
-    const fresh = (live ? facts : frozen.current).map(rowOfFact).filter((row) => !known.has(row.id) && fits(row, filter))
+    const fresh = (live ? facts : frozen.current)
+      .map(rowOfFact)
+      .filter((row) => !known.has(row.id) && fits(row, filter))
     return [...fresh, ...stored].sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0))
   }, [facts, filter, live, query.data])
   const set = (name: keyof EventFilter, value: string): void =>
-    void navigate({ search: (before) => ({ ...before, [name]: value.trim() || undefined }), replace: true, resetScroll: false })
+    void navigate({
+      search: (before) => ({ ...before, [name]: value.trim() || undefined }),
+      replace: true,
+      resetScroll: false,
+    })
   return (
     <Panel label="Events">
       <div className={css.filters}>
@@ -53,10 +62,17 @@ export function Events() {
             placeholder={example}
             defaultValue={filter[name] ?? ''}
             onKeyDown={(event) => event.key === 'Enter' && set(name, event.currentTarget.value)}
-            onBlur={(event) => event.currentTarget.value !== (filter[name] ?? '') && set(name, event.currentTarget.value)}
+            onBlur={(event) =>
+              event.currentTarget.value !== (filter[name] ?? '') && set(name, event.currentTarget.value)
+            }
           />
         ))}
-        <Switch label="Live" checked={live} onChange={(event) => setLive(event.currentTarget.checked)} pb={6} />
+        <Switch
+          label="Live"
+          checked={live}
+          onChange={(event) => setLive(event.currentTarget.checked)}
+          pb={6}
+        />
       </div>
       {query.error && <Told error={query.error} again={() => void query.refetch()} />}
       {!query.data && !query.error && <Shape height="16rem" />}
@@ -67,7 +83,11 @@ export function Events() {
         ))}
       </div>
       {query.hasNextPage && (
-        <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+        <Button
+          variant="default"
+          loading={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
+        >
           Show older ones
         </Button>
       )}
@@ -79,7 +99,10 @@ function EventRow({ row, now, fresh }: { row: Row; now: number; fresh: boolean }
   const [open, setOpen] = useState(false)
   const today = day(row.time, now) === day(now, now)
   return (
-    <details className={`${css.event} ${fresh ? css.fresh : ''}`} onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details
+      className={`${css.event} ${fresh ? css.fresh : ''}`}
+      onToggle={(event) => setOpen(event.currentTarget.open)}
+    >
       <summary>
         <time dateTime={row.time} title={exact(row.time)}>
           {today ? clock(row.time) : day(row.time, now)}
@@ -108,10 +131,11 @@ function EventRow({ row, now, fresh }: { row: Row; now: number; fresh: boolean }
               </Link>
             )}
           </div>
-          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
-          <pre className={partsCss.log} role="region" aria-label="Data of the event" tabIndex={0} style={{ maxHeight: '24rem', marginTop: '0.5rem' }}>
-            {JSON.stringify(row.data, null, 2)}
-          </pre>
+          <Log
+            label="Data of the event"
+            text={JSON.stringify(row.data, null, 2)}
+            style={{ maxHeight: '24rem', marginTop: '0.5rem' }}
+          />
         </div>
       )}
     </details>

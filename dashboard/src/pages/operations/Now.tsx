@@ -2,7 +2,7 @@ import { Button } from '@mantine/core'
 import { useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useEffect } from 'react'
-import type { PartHealth } from '#/api/model'
+import type { Capacity, PartHealth } from '#/api/model'
 import { allLabsQuery, capacityQuery, deadLettersQuery, keys, platformQuery } from '#/api/queries'
 import { count, memory, resources, trim } from '#/format/amounts'
 import { phaseWord } from '#/labs/phases'
@@ -16,6 +16,11 @@ import { Told } from '#/parts/Told'
 import { useLiveStatus } from '#/shell/live'
 import css from './operations.module.css'
 
+const RUNTIMES: Record<Capacity['runtimes'][number], string> = {
+  process: 'processes',
+  container: 'containers',
+  vm: 'virtual machines',
+}
 const WELL = ['ok', 'ready', 'running', 'up', 'healthy']
 const DOWN = ['down', 'failed', 'dead', 'away', 'stopped', 'unreachable']
 
@@ -77,7 +82,12 @@ function Parts() {
     <Panel
       title="Parts of the platform"
       actions={
-        <Button size="xs" variant="default" loading={isFetching && data !== undefined} onClick={() => void refetch()}>
+        <Button
+          size="xs"
+          variant="default"
+          loading={isFetching && data !== undefined}
+          onClick={() => void refetch()}
+        >
           Look again
         </Button>
       }
@@ -86,7 +96,9 @@ function Parts() {
       {!data && !error && <Shape height="8rem" />}
       {data && (
         <p role="status" style={{ color: 'var(--ink-2)' }}>
-          {wrong.length === 0 ? 'All parts do well.' : `${wrong.map((part) => part.name).join(', ')} need a look.`}
+          {wrong.length === 0
+            ? 'All parts do well.'
+            : `${wrong.map((part) => part.name).join(', ')} ${wrong.length === 1 ? 'needs' : 'need'} a look.`}
         </p>
       )}
       <ul className={css.parts}>
@@ -120,12 +132,31 @@ function CapacityPanel() {
       {!data && !error && <Shape height="4rem" />}
       {data && (
         <>
-          <div style={{ display: 'grid', gap: '1.25rem', gridTemplateColumns: 'repeat(auto-fit, minmax(min(100%, 18rem), 1fr))' }}>
-            <Meter label="Cores (may be overcommitted)" used={data.cores_taken} max={data.cores} text={`${trim(data.cores_taken, 2)} of ${trim(data.cores, 2)}`} />
-            <Meter label="Memory" used={data.memory_taken_mib} max={data.memory_mib} text={`${memory(data.memory_taken_mib)} of ${memory(data.memory_mib)}`} />
+          <div
+            style={{
+              display: 'grid',
+              gap: '1.25rem',
+              gridTemplateColumns: 'repeat(auto-fit, minmax(min(100%, 18rem), 1fr))',
+            }}
+          >
+            <Meter
+              label="Cores (may be overcommitted)"
+              used={data.cores_taken}
+              max={data.cores}
+              text={`${trim(data.cores_taken, 2)} of ${trim(data.cores, 2)}`}
+            />
+            <Meter
+              label="Memory"
+              used={data.memory_taken_mib}
+              max={data.memory_mib}
+              text={`${memory(data.memory_taken_mib)} of ${memory(data.memory_mib)}`}
+            />
           </div>
           <p style={{ color: 'var(--ink-2)' }}>
-            Runs labs as {data.runtimes.join(', ') || 'nothing: no scheduler answers'}. {(data.notices ?? []).join(' ')}
+            {data.runtimes.length === 0
+              ? 'No scheduler answers.'
+              : `Labs run as ${data.runtimes.map((runtime) => RUNTIMES[runtime]).join(', ')}.`}{' '}
+            {(data.notices ?? []).join(' ')}
           </p>
         </>
       )}
@@ -137,7 +168,10 @@ function Everybody() {
   const { data, error, refetch } = useQuery(allLabsQuery)
   const labs = data?.filter((lab) => !ended(lab)) ?? []
   return (
-    <Panel title={data ? count(labs.length, 'lab of everybody', 'labs of everybody') : 'Labs of everybody'} id="everybody">
+    <Panel
+      title={data ? count(labs.length, 'lab of everybody', 'labs of everybody') : 'Labs of everybody'}
+      id="everybody"
+    >
       {error && <Told error={error} again={() => void refetch()} />}
       {!data && !error && <Shape height="10rem" />}
       {data && labs.length === 0 && <p style={{ color: 'var(--ink-2)' }}>No lab is running.</p>}

@@ -5,8 +5,8 @@ import type { Span } from '#/api/model'
 import { traceQuery } from '#/api/queries'
 import { count } from '#/format/amounts'
 import { duration, exact } from '#/format/time'
-import chartCss from '#/parts/charts.module.css'
 import { Copy } from '#/parts/Copy'
+import chartCss from '#/parts/charts.module.css'
 import { Panel, Shape } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { ToneBadge } from '#/parts/StateBadge'
@@ -72,7 +72,10 @@ export function Trace() {
                 })
               }
             >
-              <span className={css.spanName} style={{ paddingInlineStart: `${Math.min(depth, 12) * 0.875}rem` }}>
+              <span
+                className={css.spanName}
+                style={{ paddingInlineStart: `${Math.min(depth, 12) * 0.875}rem` }}
+              >
                 <b title={span.name}>{span.name}</b>
                 <small>
                   {span.service}
@@ -83,7 +86,11 @@ export function Trace() {
               <span className={css.lane} aria-hidden>
                 <i
                   data-error={span.status === 'error' || undefined}
-                  style={{ insetInlineStart: `${from * 100}%`, width: `${width * 100}%`, background: colour(span.service) }}
+                  style={{
+                    insetInlineStart: `${from * 100}%`,
+                    width: `${width * 100}%`,
+                    background: colour(span.service),
+                  }}
                 />
               </span>
               <span className={css.took}>{duration(took)}</span>

@@ -22,9 +22,7 @@ export function Traces() {
   const set = (change: TraceFilter): void =>
     void navigate({ search: (before) => ({ ...before, ...change }), replace: true, resetScroll: false })
   return (
-    <Panel
-      label="Traces"
-    >
+    <Panel label="Traces">
       <div className={css.filters}>
         <TextInput
           key={filter.lab_id ?? ''}
@@ -32,7 +30,9 @@ export function Traces() {
           size="sm"
           placeholder="k3v9x2mnpq"
           defaultValue={filter.lab_id ?? ''}
-          onKeyDown={(event) => event.key === 'Enter' && set({ lab_id: event.currentTarget.value.trim() || undefined })}
+          onKeyDown={(event) =>
+            event.key === 'Enter' && set({ lab_id: event.currentTarget.value.trim() || undefined })
+          }
           onBlur={(event) => set({ lab_id: event.currentTarget.value.trim() || undefined })}
         />
         <NumberInput
@@ -92,7 +92,15 @@ export function Traces() {
                   </td>
                   <td data-number>{duration(row.seconds)}</td>
                   <td style={{ verticalAlign: 'middle' }}>
-                    <div style={{ height: '0.5rem', minWidth: 2, width: `${(row.seconds / longest) * 100}%`, background: 'var(--series-1)', borderRadius: 2 }} />
+                    <div
+                      style={{
+                        height: '0.5rem',
+                        minWidth: 2,
+                        width: `${(row.seconds / longest) * 100}%`,
+                        background: 'var(--series-1)',
+                        borderRadius: 2,
+                      }}
+                    />
                   </td>
                   <td data-number>{row.spans}</td>
                   <td>{row.errors > 0 && <ToneBadge tone="bad">{row.errors}</ToneBadge>}</td>
@@ -110,7 +118,11 @@ export function Traces() {
         </div>
       )}
       {query.hasNextPage && (
-        <Button variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+        <Button
+          variant="default"
+          loading={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
+        >
           Show older ones
         </Button>
       )}
