@@ -106,7 +106,7 @@ async def test_after_a_restart_of_the_machine_it_ended_when_it_was_last_alive(be
     state = bench.state(job.job_id)
     os.kill(state["shim"], signal.SIGKILL)
     folder = bench.state_folder / "labs" / job.job_id
-    while processes.lives(state["keeper"], state["keeper_ticks"]):
+    while processes.lives(state["keeper"], state["keeper_ticks"]):  # noqa: ASYNC110 - the other side tells nobody
         await asyncio.sleep(0.01)
     (folder / "state.json").write_text(json.dumps({**state, "boot": "another-boot"}))
     alive = time.time() - 1000
@@ -273,7 +273,9 @@ async def test_where_nothing_keeps_labs_apart_it_says_so(benches: Any) -> None:
     bench.as_one_user()
     assert bench.scheduler.operators_only
     assert "not kept apart" in " ".join(await bench.scheduler.notices(Runtime.PROCESS))
-    said = await bench.said("sh", "-c", "echo in $DATALABS_ROOT; ls $DATALABS_ROOT/media; touch $HOME/kept; pwd")
+    said = await bench.said(
+        "sh", "-c", "echo in $DATALABS_ROOT; ls $DATALABS_ROOT/media; touch $HOME/kept; pwd"
+    )
     assert "home" in said
     assert "scratch" in said
     assert (bench.volume("home/ada", 20_001) / "kept").exists()

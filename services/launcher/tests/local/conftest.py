@@ -50,9 +50,7 @@ class Bench:
         self._owned = False
 
     def new_scheduler(self, **more: Any) -> LocalScheduler:
-        return LocalScheduler(
-            state_folder=self.state_folder, settings=self.settings, api_port=18_123, **more
-        )
+        return LocalScheduler(state_folder=self.state_folder, settings=self.settings, api_port=18_123, **more)
 
     def volume(self, name: str, uid: int) -> Path:
         folder = self.state_folder / "volumes" / name
@@ -67,10 +65,10 @@ class Bench:
 
     def environment(self, process: ProcessRuntime) -> Path:
         """Make an environment that has an interpreter and nothing else: no network, no seconds."""
-        environments = self.scheduler._environments
+        environments = self.scheduler._machine.environments
         path = environments.path_of("stub", "1", process)
         if not path.exists():
-            python = self.scheduler._interpreter
+            python = self.scheduler._machine.interpreter
             (path / "bin").mkdir(parents=True)
             (path / python.site).mkdir(parents=True)
             (path / "bin" / "python").symlink_to(python.executable)
@@ -104,7 +102,9 @@ class Bench:
             activity="",
             mounts=(
                 Mount(source=str(self.volume(f"home/{owner}", uid)), target="/media/home", read_only=False),
-                Mount(source=str(self.volume(f"scratch/{lab}", uid)), target="/media/scratch", read_only=False),
+                Mount(
+                    source=str(self.volume(f"scratch/{lab}", uid)), target="/media/scratch", read_only=False
+                ),
             ),
             environment={},
             origin=f"http://{lab}.localhost:8080",
@@ -112,7 +112,9 @@ class Bench:
         )
         return dataclasses.replace(job, **changes)
 
-    async def until(self, job_id: str, *states: JobState, scheduler: LocalScheduler | None = None) -> Observation:
+    async def until(
+        self, job_id: str, *states: JobState, scheduler: LocalScheduler | None = None
+    ) -> Observation:
         """Wait for a state, by watching."""
         scheduler = scheduler or self.scheduler
         watch = scheduler.watch()
@@ -158,7 +160,7 @@ class Bench:
         found = cgroups.members(spec["cgroups"])
         with contextlib.suppress(FileNotFoundError):
             state = self.state(job_id)
-            for name in ("shim", "keeper", "pid"):
+            for name in ("keeper", "pid"):
                 if processes.lives(state.get(name), state.get(f"{name}_ticks")):
                     found.add(state[name])
         return found
@@ -294,4 +296,3 @@ def shims(tmp_path: Path) -> Iterator[Shims]:
     yield made
     made.sweep()
     shutil.rmtree(tmp_path, ignore_errors=True)
-

@@ -3,6 +3,7 @@
 import asyncio
 import http.server
 import os
+import shutil
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -70,7 +71,12 @@ async def test_it_sees_its_own_files_and_nobody_elses(bench: Any) -> None:
     assert seen["/media"] == "['home', 'scratch']"
     assert "environments" in seen[str(bench.state_folder)]
     assert "secrets" not in seen[str(bench.state_folder)]
-    for path in (str(secrets / "edge.key"), str(bench.volume("home/bob", 20_002)), "/var/lib", str(Path.cwd())):
+    for path in (
+        str(secrets / "edge.key"),
+        str(bench.volume("home/bob", 20_002)),
+        "/var/lib",
+        str(Path.cwd()),
+    ):
         assert seen[path] == "FileNotFoundError"
     assert seen["/etc/shadow"] == "PermissionError"
     assert "diary" not in said
@@ -78,7 +84,9 @@ async def test_it_sees_its_own_files_and_nobody_elses(bench: Any) -> None:
 
 async def test_it_is_its_owner_with_no_power_at_all(bench: Any) -> None:
     said = await bench.said(
-        "sh", "-c", "id -u; id -g; id -G; whoami; hostname; pwd; grep -E '^(Cap|NoNewPrivs)' /proc/self/status"
+        "sh",
+        "-c",
+        "id -u; id -g; id -G; whoami; hostname; pwd; grep -E '^(Cap|NoNewPrivs)' /proc/self/status",
     )
     lines = said.splitlines()
     assert lines[:4] == ["20001", "20001", "20001", "ada"]
@@ -109,7 +117,9 @@ async def test_collections_environment_and_system_cannot_be_written(bench: Any) 
 
 
 async def test_it_sees_no_process_but_its_own(bench: Any) -> None:
-    said = await bench.said("sh", "-c", "ls /proc | grep -c '^[0-9]'; cat /proc/1/cmdline 2>&1; ls /proc/self/fd")
+    said = await bench.said(
+        "sh", "-c", "ls /proc | grep -c '^[0-9]'; cat /proc/1/cmdline 2>&1; ls /proc/self/fd"
+    )
     lines = said.splitlines()
     assert int(lines[0]) <= 3
     assert str(bench.state_folder) not in said
@@ -120,7 +130,9 @@ async def test_it_sees_no_process_but_its_own(bench: Any) -> None:
 async def test_tmp_is_its_own_and_bounded(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     marker = tmp_path_factory.mktemp("marker")
     said = await bench.said(
-        "sh", "-c", f"ls -AR /tmp /dev/shm 2>&1 | grep {marker.name}; head -c 500000000 /dev/zero > /tmp/big; stat -c %s /tmp/big; df -m /tmp | tail -1"
+        "sh",
+        "-c",
+        f"ls -AR /tmp /dev/shm 2>&1 | grep {marker.name}; head -c 500000000 /dev/zero > /tmp/big; stat -c %s /tmp/big; df -m /tmp | tail -1",
     )
     assert marker.name not in said
     assert "No space left" in said
@@ -163,7 +175,9 @@ async def test_no_lab_can_reach_another(bench: Any) -> None:
 
 
 async def test_each_lab_has_an_address_and_names_that_resolve_without_a_server(bench: Any) -> None:
-    code = "import socket; print(socket.gethostbyname(socket.gethostname()), socket.gethostbyname('localhost'))"
+    code = (
+        "import socket; print(socket.gethostbyname(socket.gethostname()), socket.gethostbyname('localhost'))"
+    )
     job = bench.job("python", "-c", code)
     said = await bench.said("python", "-c", code)
     assert said.split()[1] == "127.0.0.1"
@@ -172,8 +186,9 @@ async def test_each_lab_has_an_address_and_names_that_resolve_without_a_server(b
 
 
 async def test_no_rights_can_be_won_back(bench: Any) -> None:
-    (bench.volume("home/ada", 20_001) / "tool").write_bytes(Path("/bin/sh").read_bytes())
-    os.chmod(bench.volume("home/ada", 20_001) / "tool", 0o4755)
+    tool = bench.volume("home/ada", 20_001) / "tool"
+    shutil.copy("/bin/sh", tool)
+    tool.chmod(0o4755)
     code = (
         "/media/home/tool -p -c 'id -u'; mount -t tmpfs none /tmp 2>&1; chroot / true 2>&1; "
         "ip link set eth0 down 2>&1; su -c id 2>&1; mknod /tmp/d b 1 1 2>&1; kill -9 1 2>&1; echo done"
@@ -192,20 +207,26 @@ async def test_without_egress_a_lab_hears_at_once_that_there_is_no_way(benches: 
 
 async def test_an_ordinary_users_namespaces_hide_as_much(benches: Any) -> None:
     bench = await benches(isolation=Isolation.USER, own_network=False)
-    assert bench.scheduler._means.isolation is Isolation.USER
+    assert bench.scheduler._machine.means.isolation is Isolation.USER
     bench.as_one_user()
     (bench.volume("home/bob", 20_002) / "diary").write_text("bob's")
     paths = [str(bench.volume("home/bob", 20_002)), "/root", str(bench.state_folder / "labs"), "/media"]
     said = await bench.said("python", "-c", HIDDEN.format(paths=paths))
     assert "diary" not in said
     assert "['home', 'scratch']" in said
-    assert any("share this machine's network" in text for text in await bench.scheduler.notices(Runtime.PROCESS))
+    assert any(
+        "share this machine's network" in text for text in await bench.scheduler.notices(Runtime.PROCESS)
+    )
 
 
 def _own_address() -> str | None:
     for line in Path("/proc/net/fib_trie").read_text().splitlines():
         word = line.strip().removeprefix("|-- ")
-        if line.strip().startswith("|--") and not word.startswith(("127.", "0.", "198.1")) and not word.endswith((".0", ".255")):
+        if (
+            line.strip().startswith("|--")
+            and not word.startswith(("127.", "0.", "198.1"))
+            and not word.endswith((".0", ".255"))
+        ):
             return word
     return None
 
@@ -220,4 +241,3 @@ async def _answers(address: str, port: int) -> None:
             else:
                 writer.close()
                 return
-

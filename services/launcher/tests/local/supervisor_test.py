@@ -60,7 +60,9 @@ def test_a_missing_mount_is_named(shims: Any) -> None:
 
 
 def test_a_lab_that_heeds_the_request_ends_in_peace(shims: Any) -> None:
-    place = shims.attempt("/bin/sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done")
+    place = shims.attempt(
+        "/bin/sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    )
     shim = shims.start(place)
     _until_logged(place, "up")
     began = time.monotonic()
@@ -103,7 +105,9 @@ def test_a_request_from_before_the_start_counts(shims: Any) -> None:
 
 
 def test_only_the_lab_itself_is_asked_and_all_of_it_ends(shims: Any) -> None:
-    code = "trap 'exit 3' TERM; setsid sh -c 'trap \"\" TERM; sleep 300' & echo up; while :; do sleep 0.05; done"
+    code = (
+        "trap 'exit 3' TERM; setsid sh -c 'trap \"\" TERM; sleep 300' & echo up; while :; do sleep 0.05; done"
+    )
     place = shims.attempt("/bin/sh", "-c", code)
     shim = shims.start(place)
     _until_logged(place, "up")
@@ -195,7 +199,9 @@ def test_its_groups_go_with_it(shims: Any) -> None:
 
 
 def test_kept_apart_by_nothing_it_still_ends_whole(shims: Any) -> None:
-    place = shims.attempt("/bin/sh", "-c", "setsid sleep 300 & echo up; sleep 300", isolation="none", cgroups={})
+    place = shims.attempt(
+        "/bin/sh", "-c", "setsid sleep 300 & echo up; sleep 300", isolation="none", cgroups={}
+    )
     shim = shims.start(place)
     _until_logged(place, "up")
     inside = processes.descendants_of(shims.state(place)["shim"])

@@ -6,7 +6,6 @@ a lab to live: the launcher may come and go.
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -15,29 +14,22 @@ from pathlib import Path
 import structlog
 
 from datalabs_contracts.datalabs import ProcessRuntime, Runtime
-from datalabs_contracts.labs import Capacity, Reason, Sample
+from datalabs_contracts.labs import Capacity, Sample
 from datalabs_launcher.local import (
     activity,
-    cgroups,
-    lab_package,
     listeners,
     logs,
     meters,
-    network,
     pacing,
-    probe,
     processes,
     resolver,
 )
 from datalabs_launcher.local.attempts import Attempt, State
-from datalabs_launcher.local.config import Isolation, LocalSettings
-from datalabs_launcher.local.environments import Environments
-from datalabs_launcher.local.interpreter import Interpreter
-from datalabs_launcher.local.interpreter import find as find_interpreter
+from datalabs_launcher.local.config import LocalSettings
 from datalabs_launcher.local.layout import Layout
+from datalabs_launcher.local.machine import Machine
 from datalabs_launcher.local.news import Mailbox, Watchers
 from datalabs_launcher.local.shims import Shim
-from datalabs_launcher.local.specification import Network, Place, passed_environment
 from datalabs_launcher.scheduler import (
     EnvironmentProgress,
     LabJob,
@@ -49,7 +41,6 @@ LOOK_AGAIN = 5.0
 """Seconds between looks at all jobs: a fallback for datagrams that were lost."""
 ABANDONED = 60.0
 """An accepted job that was not started within so many seconds, because the launcher died, is not started any more."""
-_MIB = 2**20
 
 
 class _Job:
@@ -78,77 +69,29 @@ class LocalScheduler:
 
         `api_address` is the edge's address on the labs' side; by default the one that belongs to the folder.
         """
-        self._settings = settings
         self._layout = Layout(state_folder)
-        self._given_address, self._api_port = api_address, api_port
+        self._machine = Machine(
+            layout=self._layout, settings=settings, api_address=api_address, api_port=api_port
+        )
         self._jobs: dict[str, _Job] = {}
         self._watchers = Watchers()
         self._mailbox = Mailbox(self._layout.news)
         self._pace = pacing.Pace(
             cores=pacing.cores_here(), busy_seconds=settings.startup_seconds, now=time.monotonic
         )
-        self._memory_mib = _memory_for_labs(settings)
-        self._passed = passed_environment(settings.passed_environment, dict(os.environ))
-        self._firm: network.Firm | None = None
         self._look: asyncio.Task[None] | None = None
         self._log = structlog.get_logger(__name__)
-        self._interpreter: Interpreter
-        self._plan: network.Plan
-        self._means: probe.Means
-        self._addresses: network.Addresses
-        self._environments: Environments
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Find what runs already, and begin to watch."""
-        await asyncio.to_thread(self._prepare_machine)
+        await asyncio.to_thread(self._machine.prepare)
         loop = asyncio.get_running_loop()
         self._mailbox.open(loop, self._heard)
         for folder in self._layout.attempts():
             self._adopt(Attempt(folder))
         self._look = loop.create_task(self._look_again(), name="local scheduler")
-
-    def _prepare_machine(self) -> None:
-        layout, settings = self._layout, self._settings
-        layout.make()
-        self._interpreter = find_interpreter(settings.python, copies=layout.environments)
-        self._plan = network.plan_of(layout.state_folder)
-        self._means = probe.find(
-            layout.labs,
-            self._interpreter,
-            self._plan,
-            wanted=settings.isolation,
-            own_network=settings.own_network,
-        )
-        if self._means.networks:
-            self._firm = network.establish(
-                self._plan,
-                address=self.api_address,
-                port=self._api_port,
-                egress=settings.egress,
-                refused=settings.egress_refused,
-            )
-        self._addresses = network.Addresses(
-            network=self._plan.network if self._means.networks else self._plan.loopback,
-            file=layout.labs / ("addresses" if self._means.networks else "loopback-addresses"),
-            skip={self.api_address, str(self._plan.network.broadcast_address - 1)},
-            now=time.time,
-        )
-        self._environments = Environments(
-            folder=layout.environments,
-            interpreter=self._interpreter,
-            package=settings.lab_package or lab_package.beside_the_platform(),
-            offline=settings.offline,
-            shared_files=self._means.isolation is not Isolation.NONE,
-        )
-        self._log.info(
-            "local.ready",
-            isolation=self._means.isolation.value,
-            networks=self._means.networks,
-            control_groups=sorted(self._means.groups),
-            reasons=self._means.reasons,
-        )
 
     async def aclose(self) -> None:
         """Let go; labs live on."""
@@ -163,13 +106,7 @@ class LocalScheduler:
             if job.shim is not None:
                 job.shim.let_go(loop)
         if all(job.ended for job in self._jobs.values()):
-            await asyncio.to_thread(self._leave_machine)
-
-    def _leave_machine(self) -> None:
-        """Take back what was put in place for labs; the next start puts it in place again."""
-        if self._firm is not None:
-            network.dissolve(self._plan, address=self.api_address)
-        cgroups.remove(self._means.groups)
+            await asyncio.to_thread(self._machine.leave)
 
     async def _look_again(self) -> None:
         while True:
@@ -185,13 +122,13 @@ class LocalScheduler:
 
     @property
     def api_address(self) -> str:
-        """The address at which labs with a network of their own reach the edge."""
-        return self._given_address or self._plan.api_address
+        """The address at which labs with a network of their own reach the edge; known after `start`."""
+        return self._machine.api_address
 
     @property
     def operators_only(self) -> bool:
-        """Whether only operators may launch process labs here: they could see other people's files."""
-        return self._means.isolation is Isolation.NONE and not self._settings.insecure_process_labs
+        """Whether only operators may launch here: labs could see other people's files."""
+        return self._machine.operators_only
 
     async def runtimes(self) -> list[Runtime]:
         """Return what runs here."""
@@ -199,44 +136,14 @@ class LocalScheduler:
 
     async def notices(self, runtime: Runtime) -> list[str]:
         """Return what a person should know before launching here."""
-        if runtime is not Runtime.PROCESS:
-            return []
-        found: list[str] = []
-        if self._means.isolation is Isolation.NONE:
-            found.append(
-                "Labs are not kept apart here: they run as the platform's own user and see its files."
-            )
-            if self.operators_only:
-                found.append("Only operators may launch them.")
-        elif self._means.isolation is Isolation.USER:
-            found.append("Labs have files of their own here, but all run as one user of this machine.")
-        if not self._means.networks:
-            found.append(
-                "Labs share this machine's network: its services and other labs can be reached from them."
-            )
-        if not self._means.groups:
-            found.append(
-                "Memory is watched here, not bounded: a lab over its limit is ended within a second."
-            )
-        return [*found, *(self._firm.notices if self._firm else ())]
-
-    async def refuses(self, runtime: Runtime, *, operator: bool) -> str | None:
-        """Return why this person may not launch here; None when nothing speaks against it."""
-        if runtime is Runtime.PROCESS and self.operators_only and not operator:
-            return "Labs cannot be kept apart on this machine, so only operators may launch them here."
-        return None
+        return self._machine.notices() if runtime is Runtime.PROCESS else []
 
     async def capacity(self) -> Capacity:
         """Return the whole and what is taken by running labs."""
         running = [job.attempt.about for job in self._jobs.values() if not job.ended]
-        return Capacity(
-            cores=pacing.cores_here() * self._settings.core_overcommit,
-            memory_mib=self._memory_mib,
+        return self._machine.capacity(
             cores_taken=sum(about["cores"] for about in running),
             memory_taken_mib=sum(about["memory_mib"] for about in running),
-            queued=0,
-            runtimes=await self.runtimes(),
-            notices=await self.notices(Runtime.PROCESS),
         )
 
     async def may_start(self) -> bool:
@@ -253,10 +160,10 @@ class LocalScheduler:
                 ready=False, failed=True, fraction=0, text="This machine runs processes only."
             )
             return
-        async for progress in self._environments.prepare(datalab, version, process):
+        async for progress in self._machine.environments.prepare(datalab, version, process):
             yield progress
         used = {Path(job.attempt.about["environment"]) for job in self._jobs.values() if not job.ended}
-        await asyncio.to_thread(self._environments.clean, keep=used)
+        await asyncio.to_thread(self._machine.environments.clean, keep=used)
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
@@ -275,47 +182,12 @@ class LocalScheduler:
         return known.attempt.observe(known.state)
 
     def _write(self, job: LabJob) -> None:
-        if job.runtime is not Runtime.PROCESS or job.process is None:
-            raise SubmitRefusedError("This machine runs processes only.")
-        environment = self._environments.ready(job.datalab, job.version, job.process)
-        if environment is None:
-            raise SubmitRefusedError(
-                "The environment of this version is not ready.", reason=Reason.IMAGE_UNAVAILABLE
-            )
-        for mount in job.mounts:
-            if not Path(mount.source).exists():
-                raise SubmitRefusedError(
-                    f"{mount.target} cannot be mounted: {mount.source} is missing.",
-                    reason=Reason.VOLUME_UNAVAILABLE,
-                )
+        """Accept a job: from here on it is never forgotten."""
         taken = {one.attempt.about["address"] for one in self._jobs.values() if not one.ended}
-        address = self._addresses.give(taken)
-        if address is None:
-            raise SubmitRefusedError("No address is free: too many labs ended in the last two minutes.")
-        own = self._means.networks
-        place = Place(
-            folder=self._layout.attempt(job.job_id),
-            environment=environment,
-            interpreter=self._interpreter,
-            isolation=self._means.isolation,
-            address=address,
-            network=Network(
-                interface=self._plan.interface(job.job_id),
-                gateway=self.api_address,
-                group=self._plan.group,
-                forward=self._firm is not None and self._firm.egress,
-            )
-            if own
-            else None,
-            cgroups={name: f"{base}/{job.job_id}" for name, base in self._means.groups.items()},
-            pids=self._settings.processes_per_lab,
-            log_bytes=self._settings.log_mib * _MIB,
-            poke=self._layout.news,
-            uid=job.uid if self._means.isolation is Isolation.ROOT else os.geteuid(),
-            passed=self._passed,
-        )
+        place = self._machine.place_for(job, taken=taken)
+        servers = resolver.text_for_labs() if place.network is not None else None
         try:
-            self._layout.write(job, place, resolver=resolver.text_for_labs() if own else None)
+            self._layout.write(job, place, resolver=servers)
         except ValueError as error:
             raise SubmitRefusedError(str(error)) from None
 
@@ -330,13 +202,13 @@ class LocalScheduler:
             else:
                 job.state = attempt.settle(never_started=True)
         if job.ended:
-            self._addresses.rest(attempt.about["address"], job.state["ended"])
+            self._machine.addresses.rest(attempt.about["address"], job.state["ended"])
         return job
 
     def _launch(self, job: _Job) -> None:
         self._pace.started()
         try:
-            shim = Shim.start(job.attempt.folder, self._interpreter)
+            shim = Shim.start(job.attempt.folder, self._machine.interpreter)
         except OSError as error:
             self._log.error("local.shim_not_started", job=job.attempt.job_id, reason=str(error))
             raise SubmitRefusedError(f"The lab's supervisor could not be started: {error}") from error
@@ -376,7 +248,7 @@ class LocalScheduler:
             return
         job.told = news
         if job.ended:
-            self._addresses.rest(job.attempt.about["address"], job.state["ended"])
+            self._machine.addresses.rest(job.attempt.about["address"], job.state["ended"])
         self._watchers.tell(job.attempt.observe(job.state))
 
     async def stop(self, job_id: str, *, grace: float) -> None:
@@ -470,11 +342,3 @@ class LocalScheduler:
                 about["address"], about["port"], host="localhost", secret=about["lab_secret"]
             )
         return False
-
-
-def _memory_for_labs(settings: LocalSettings) -> int:
-    total = pacing.memory_here_mib()
-    reserve = settings.memory_reserve_mib
-    if reserve is None:
-        reserve = min(4096, max(1024, total // 10))
-    return max(0, total - reserve)

@@ -1,3 +1,5 @@
+# pathlib alone takes a shim as long to import as all else that it needs:
+# ruff: noqa: PTH103, PTH106, PTH110, PTH120, PTH123
 """Control groups of one lab, version 1 or 2: limits, evidence, use. Standard library only: the shim imports it.
 
 A lab's groups are given as a mapping from controller to folder: version 1 has `memory, pids, cpu, cpuacct`, version 2

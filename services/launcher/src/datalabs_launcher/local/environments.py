@@ -324,7 +324,7 @@ def _count(site: Path, *, compiling: bool) -> tuple[int, float]:
 def _link_base(environment: Path, python: Path) -> None:
     """Let the environment name the interpreter itself: uv may go through links that a lab cannot see."""
     link = environment / "bin" / "python"
-    if link.is_symlink() and os.readlink(link) != str(python):
+    if link.is_symlink() and str(link.readlink()) != str(python):
         link.unlink()
         link.symlink_to(python)
     file = environment / "pyvenv.cfg"
@@ -338,17 +338,18 @@ def _settle(environment: Path, *, closed: bool) -> None:
 
     Files that are hard links into uv's cache keep their modes: labs see them through a read-only mount.
     """
-    for folder, _names, files in os.walk(environment):
-        for name in files:
-            path = os.path.join(folder, name)
-            state = os.lstat(path)
+    for name, _names, files in os.walk(environment):
+        folder = Path(name)
+        for file in files:
+            path = folder / file
+            state = path.lstat()
             if stat.S_ISLNK(state.st_mode):
                 continue
             mode = stat.S_IMODE(state.st_mode)
             wanted = (mode | 0o444 | (0o111 if mode & 0o100 else 0)) & ~(0o222 if closed else 0o022)
             if wanted != mode:
-                os.chmod(path, wanted)
-        os.chmod(folder, 0o555 if closed else 0o755)
+                path.chmod(wanted)
+        folder.chmod(0o555 if closed else 0o755)
 
 
 def _remove(path: Path) -> None:
@@ -356,7 +357,7 @@ def _remove(path: Path) -> None:
         return
     for folder, _names, _files in os.walk(path):
         with contextlib.suppress(OSError):
-            os.chmod(folder, 0o755)
+            Path(folder).chmod(0o755)
     shutil.rmtree(path, ignore_errors=True)
 
 

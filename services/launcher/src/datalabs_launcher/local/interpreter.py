@@ -89,12 +89,11 @@ def _copy(prefix: Path, copies: Path, version: str) -> Path:
     draft = copies / f".python-{version}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(prefix, draft, symlinks=True, ignore=shutil.ignore_patterns("site-packages", "test"))
-    for folder, _names, files in os.walk(draft):
-        os.chmod(folder, 0o755)
-        for name in files:
-            path = os.path.join(folder, name)
-            if not os.path.islink(path):
-                mode = os.stat(path).st_mode
-                os.chmod(path, 0o755 if mode & stat.S_IXUSR else 0o644)
+    for name, _names, files in os.walk(draft):
+        folder = Path(name)
+        folder.chmod(0o755)
+        for path in (folder / file for file in files):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
     draft.rename(target)
     return target

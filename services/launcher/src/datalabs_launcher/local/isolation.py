@@ -1,3 +1,5 @@
+# pathlib alone takes a shim as long to import as all else that it needs:
+# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH113, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211
 """A lab's own view of the machine: what it sees, who it is, what it may. Standard library only: the shim imports it.
 
 Runs in the lab's process between fork and exec, in namespaces that the shim made (`supervisor.py`). The view is built
@@ -96,9 +98,8 @@ def _volatile(root: str, spec: Spec) -> None:
     for name, mode in (("tmp", 0o1777), ("run", 0o755), ("var", 0o755), ("root", 0o755), ("home", 0o755)):
         os.makedirs(f"{root}/{name}", mode, exist_ok=True)
     flags = MS_NOSUID | MS_NODEV
-    syscalls.mount(
-        "tmpfs", f"{root}/tmp", "tmpfs", flags, f"mode=1777,size={spec['tmp_mib']}m,nr_inodes=200k"
-    )
+    size = f"mode=1777,size={spec['tmp_mib']}m,nr_inodes=200k"
+    syscalls.mount("tmpfs", f"{root}/tmp", "tmpfs", flags, size)  # noqa: S108
     os.symlink("/tmp", f"{root}/var/tmp")  # noqa: S108 - the lab's own
     os.symlink("/run", f"{root}/var/run")
     own = f"{root}/run/lab"

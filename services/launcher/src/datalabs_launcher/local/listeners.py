@@ -1,9 +1,9 @@
 """Whose is a listening socket? For labs that share the machine's network: an address alone proves nothing there."""
 
 import contextlib
-import os
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 _LISTEN = "0A"
 _ANY = "00000000"
@@ -13,7 +13,7 @@ def inodes(address: str, port: int, table: str = "/proc/net/tcp") -> set[str]:
     """Return the inodes of the sockets that accept connections to an address; see proc_pid_net(5)."""
     own = socket.inet_aton(address)[::-1].hex().upper()
     found: set[str] = set()
-    with open(table) as file:
+    with Path(table).open() as file:
         for line in file.readlines()[1:]:
             words = line.split()
             local, _, number = words[1].partition(":")
@@ -27,8 +27,8 @@ def held_by(pids: Iterable[int], sockets: set[str]) -> bool:
     wanted = {f"socket:[{inode}]" for inode in sockets}
     for pid in pids:
         with contextlib.suppress(OSError):
-            for name in os.listdir(f"/proc/{pid}/fd"):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{pid}/fd/{name}") in wanted:
+                    if str(descriptor.readlink()) in wanted:
                         return True
     return False

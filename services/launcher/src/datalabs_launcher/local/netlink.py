@@ -12,6 +12,7 @@ import struct
 TYPE_CHECKING = False  # `typing` and what it imports cost the shim 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 ROUTE = 0
 NETFILTER = 12
@@ -74,7 +75,7 @@ class Netlink:
         """Close the socket."""
         self._socket.close()
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

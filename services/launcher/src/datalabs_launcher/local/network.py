@@ -63,7 +63,7 @@ def may_make_networks() -> bool:
     """Return whether this process has the rights to make network namespaces and interfaces here."""
     if os.geteuid() != 0:
         return False
-    with open("/proc/self/status") as file:
+    with Path("/proc/self/status").open() as file:
         words = [line.split()[1] for line in file if line.startswith("CapEff:")]
     effective = int(words[0], 16)
     return bool(effective >> _NET_ADMIN & 1 and effective >> _SYS_ADMIN & 1)
@@ -272,9 +272,16 @@ def _pass_old_filter(plan: Plan) -> None:
         ["-s", str(plan.network), "-j", "ACCEPT"],
         ["-d", str(plan.network), "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"],
     ):
-        run = {"check": False, "capture_output": True, "timeout": 5}
-        try:
-            if subprocess.run([program, "-w", "-C", "FORWARD", *rule], **run).returncode:  # type: ignore[call-overload]
-                subprocess.run([program, "-w", "-I", "FORWARD", *rule], **run)  # type: ignore[call-overload]
-        except (OSError, subprocess.TimeoutExpired):
-            return
+        if not _iptables(program, "-C", rule):
+            _iptables(program, "-I", rule)
+
+
+def _iptables(program: str, action: str, rule: list[str]) -> bool:
+    """Return whether iptables did it; that it cannot is no failure, the rule is a courtesy to it."""
+    try:
+        done = subprocess.run(
+            [program, "-w", action, "FORWARD", *rule], check=False, capture_output=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

@@ -23,7 +23,7 @@ class Mailbox:
         """Begin to listen; an earlier launcher's socket is replaced."""
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        listener.setblocking(False)  # noqa: FBT003
+        listener.setblocking(False)
         # The folder by descriptor: a socket's path has room for 107 bytes only (unix(7)).
         folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
         try:

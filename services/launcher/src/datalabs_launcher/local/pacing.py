@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 _IDLE_SHARE = 0.15
 _WINDOW = 0.25
@@ -40,7 +41,7 @@ class Pace:
 
 
 def _ticks() -> tuple[int, int]:
-    with open("/proc/stat") as file:
+    with Path("/proc/stat").open() as file:
         words = [int(word) for word in file.readline().split()[1:9]]
     return words[3] + words[4], sum(words)
 
@@ -52,12 +53,12 @@ def cores_here() -> int:
 
 def memory_here_mib() -> int:
     """Return the memory of this machine, or of the container that holds us."""
-    with open("/proc/meminfo") as file:
+    with Path("/proc/meminfo").open() as file:
         words = dict(line.split(":", 1) for line in file)
     total = int(words["MemTotal"].split()[0]) // 1024
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            with open(path) as file:
+            with Path(path).open() as file:
                 limit = file.read().strip()
         except OSError:
             continue

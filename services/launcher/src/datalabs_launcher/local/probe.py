@@ -19,6 +19,11 @@ _NOBODY = 65_534
 _SECONDS = 20.0
 
 
+def address_of(plan: network.Plan) -> str:
+    """Return the address of labs that are only tried; no real lab gets it."""
+    return str(plan.network.broadcast_address - 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """What labs get here: how they are kept apart, which control groups bound them, whether networks work."""
@@ -86,7 +91,7 @@ def _try(
         "cgroups": {name: f"{base}/probe" for name, base in groups.items()},
         "network": {
             "interface": plan.interface("probe"),
-            "address": str(plan.network.broadcast_address - 1),
+            "address": address_of(plan),
             "gateway": plan.api_address,
             "group": plan.group,
             "forward": False,

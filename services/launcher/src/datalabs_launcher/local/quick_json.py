@@ -38,7 +38,7 @@ def loads(text: str) -> Any:
         import json  # noqa: PLC0415 - only here
 
         return json.loads(text)
-    value, _end = _json.make_scanner(_Context())(text, 0)
+    value, _end = _json.make_scanner(_Context())(text, 0)  # type: ignore[arg-type]
     return value
 
 
@@ -57,6 +57,6 @@ def dumps(value: object) -> str:
         ", ",
         False,
         False,
-        True,  # type: ignore[arg-type]
+        True,
     )
     return "".join(encoder(value, 0))

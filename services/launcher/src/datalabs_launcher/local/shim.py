@@ -1,3 +1,5 @@
+# pathlib alone takes a shim as long to import as all else that it needs:
+# ruff: noqa: PTH100, PTH120
 """One lab's supervisor: `python3 -I -S -E shim.py DIR` runs what DIR/spec.json says, once; see `supervisor.py`.
 
 Standard library only. It outlives the launcher and the platform; only the machine, or a kill of its own, ends it early.

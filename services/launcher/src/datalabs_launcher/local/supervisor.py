@@ -1,3 +1,5 @@
+# pathlib alone takes a shim as long to import as all else that it needs:
+# ruff: noqa: PTH110, PTH123
 """What a shim does: lock, start once, record, watch, end, record. Standard library only, and little of it: 5 MB, 10 ms.
 
 Files in DIR: `spec.json` (in), `lock`, `state.json` (out, atomic and synced), `stop` (in: the grace in seconds),
@@ -17,7 +19,6 @@ How nothing is lost:
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # the `signal` module imports enum: 4 ms
-import _socket
 import fcntl
 import os
 import resource
@@ -25,6 +26,7 @@ import select
 import time
 
 from datalabs_launcher.local import cgroups, isolation, processes, quick_json, syscalls
+from datalabs_launcher.local.record import Log, State
 
 TYPE_CHECKING = False  # `typing` and what it imports cost the shim 8 ms
 if TYPE_CHECKING:
@@ -44,72 +46,6 @@ _CHUNK = 65_536
 _SLEEP = "/usr/bin/sleep"
 _FULL = 2**20
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-
-
-class Log:
-    """The lab's output, bounded: `log` is turned over to `log.1` when it is full."""
-
-    def __init__(self, folder: str, limit: int) -> None:
-        self._path = f"{folder}/log"
-        self._limit = limit
-        self._open()
-
-    def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._fd).st_size
-
-    def write(self, data: bytes) -> None:
-        """Append; a full disk loses output, never the lab."""
-        try:
-            os.write(self._fd, data)
-        except OSError:
-            return
-        self._size += len(data)
-        if self._size >= self._limit:
-            os.close(self._fd)
-            os.rename(self._path, f"{self._path}.1")
-            self._open()
-
-
-class State:
-    """`state.json` and those who want to know of its changes."""
-
-    def __init__(self, folder: str, poke: str | None, job: str) -> None:
-        self._folder, self._poke, self._job = folder, poke, job
-        self.values: dict[str, Any] = {}
-
-    def save(self, **values: Any) -> None:
-        """Write atomically, synced, and poke the launcher if it listens."""
-        self.values.update(values)
-        temporary = f"{self._folder}/state.tmp"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, quick_json.dumps(self.values).encode())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, f"{self._folder}/state.json")
-        poke(self._poke, self._job)
-
-
-def poke(path: str | None, job: str) -> None:
-    """Tell the launcher, if it is there, that a job has news; the folder by descriptor, as socket paths are short."""
-    if not path:
-        return
-    try:
-        folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return
-    sender = _socket.socket(
-        _socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
-    )
-    try:
-        sender.sendto(job.encode(), f"/proc/self/fd/{folder}/{os.path.basename(path)}")
-    except OSError:
-        pass  # nobody listens, or too much news: the launcher also looks by itself
-    finally:
-        sender.close()
-        os.close(folder)
 
 
 class Supervisor:
@@ -227,7 +163,7 @@ class Supervisor:
         os.dup2(nothing, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.set_inheritable(1, True)  # noqa: FBT003
+        os.set_inheritable(1, True)
         isolation.set_limits(spec)
         if spec["isolation"] != "none":
             isolation.enter_view(spec)
@@ -238,7 +174,7 @@ class Supervisor:
         if spec["packages"]:
             isolation.lay_packages(spec["packages"])
         os.chdir(spec["cwd"])
-        os.execve(spec["argv"][0], spec["argv"], spec["env"])
+        os.execve(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - no shell is the point
 
     # -- watch ---------------------------------------------------------------------------------------------------
 
@@ -424,7 +360,7 @@ def _keep(told: int, tell: int) -> None:
     os.closerange(0, 256)
     try:
         # A process that does nothing, for 0.2 MB instead of Python's 3.5; the signal set above survives the exec.
-        os.execv(_SLEEP, ["sleep", "infinity"])
+        os.execv(_SLEEP, ["sleep", "infinity"])  # noqa: S606 - a fixed program
     except OSError:
         while True:
             signal.pause()

@@ -1,3 +1,5 @@
+# pathlib alone takes a shim as long to import as all else that it needs:
+# ruff: noqa: PTH123
 """The few Linux calls that Python 3.11 does not offer, by ctypes. Standard library only: the shim imports it.
 
 Numbers and structures: <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>, <linux/capability.h>.

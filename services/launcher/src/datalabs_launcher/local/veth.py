@@ -1,3 +1,5 @@
+# pathlib alone takes a shim as long to import as all else that it needs:
+# ruff: noqa: PTH123
 """A lab's own network namespace with one pair of interfaces. Standard library only: the shim imports it.
 
 The host's end has no address: the lab's only neighbour is the labs' side address of the platform (`network.py`), which
