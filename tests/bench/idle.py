@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from datalabs_standalone.processes import cpu_seconds, family, memory_kib
 from rich.console import Console
 from rich.table import Table
-
 from tests.running import COMMAND, CONTENT, REPOSITORY, running
+
+from datalabs_standalone.processes import cpu_seconds, family, memory_kib
 
 GOAL_MB = 700
 GOAL_CPU_PERCENT = 3.0

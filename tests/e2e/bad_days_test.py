@@ -1,0 +1,124 @@
+"""Every part killed once during a launch: the lab ends up ready or failed with a reason, once."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from tests.running import TEST_CONTENT, RunningPlatform, running
+
+from datalabs_contracts.labs import LabState
+
+pytestmark = pytest.mark.chaos
+
+PARTS = (
+    "auth",
+    "catalogue",
+    "storage",
+    "launcher",
+    "accounting",
+    "gateway",
+    "observer",
+    "nats",
+    "postgres",
+    "envoy",
+)
+RECOVERY_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def shaken() -> Iterator[RunningPlatform]:
+    with running(content=[TEST_CONTENT]) as platform:
+        yield platform
+
+
+def job_folders(platform: RunningPlatform, lab_id: str) -> list[str]:
+    """The scheduler's own record: one folder for each attempt that was ever started."""
+    return [entry.name for entry in (platform.state / "labs").iterdir() if lab_id in entry.name]
+
+
+async def settled(platform: RunningPlatform, lab_id: str) -> LabState:
+    """Wait until the lab is ready or has ended, whatever is away meanwhile."""
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while True:
+            try:
+                async with platform.client("ada") as datalabs:
+                    lab = (await datalabs.lab(lab_id)).lab
+                    if lab.state is LabState.READY:
+                        return lab.state
+                    if lab.state.ended:
+                        assert lab.reason is not None
+                        return lab.state
+            except Exception as error:  # noqa: BLE001 - any answer but a lab means: not yet
+                print(f"not yet: {error}")
+            await asyncio.sleep(0.3)
+
+
+async def cleared(platform: RunningPlatform, lab_id: str) -> None:
+    async with platform.client("ada") as datalabs:
+        lab = await datalabs.lab(lab_id)
+        await lab.delete()
+        await lab.until(lambda lab: lab.state.ended or lab.deleted, timeout=30)
+
+
+@pytest.mark.parametrize("when", [0.0, 0.05, 0.15])
+@pytest.mark.parametrize("part", PARTS)
+async def test_a_part_dies_during_a_launch(shaken: RunningPlatform, part: str, when: float) -> None:
+    pid = shaken.pid_of(part)
+    async with shaken.client("ada") as datalabs:
+        launching = asyncio.create_task(datalabs.launch("stub"))
+        await asyncio.sleep(when)
+        os.kill(pid, signal.SIGKILL)
+        lab = await launching
+    state = await settled(shaken, lab.id)
+    assert state is LabState.READY
+    assert len(job_folders(shaken, lab.id)) == 1
+    async with shaken.client("ada") as datalabs:
+        found = await datalabs.lab(lab.id)
+        async with datalabs.visit(await found.open()) as browser:
+            assert (await browser.get("/")).text == "ok"
+        assert [one.id for one in await datalabs.labs() if not one.lab.state.ended] == [lab.id]
+    await cleared(shaken, lab.id)
+
+
+async def test_the_supervisor_dies_during_a_launch(shaken: RunningPlatform) -> None:
+    async with shaken.client("ada") as datalabs:
+        lab = await datalabs.launch("stub")
+    shaken.kill_supervisor()
+    shaken.up()
+    assert await settled(shaken, lab.id) is LabState.READY
+    assert len(job_folders(shaken, lab.id)) == 1
+    await cleared(shaken, lab.id)
+
+
+async def test_down_keep_labs_and_up_again(shaken: RunningPlatform) -> None:
+    async with shaken.client("ada") as datalabs:
+        lab = await datalabs.launch("stub")
+        before = await lab.ready(timeout=60)
+    shaken.down("--keep-labs")
+    shaken.up()
+    assert await settled(shaken, lab.id) is LabState.READY
+    async with shaken.client("ada") as datalabs:
+        found = await datalabs.lab(lab.id)
+        assert found.lab.started_at == before.started_at
+        async with datalabs.visit(await found.open()) as browser:
+            assert (await browser.get("/")).text == "ok"
+    await cleared(shaken, lab.id)
+
+
+async def test_down_stops_labs_with_a_reason(shaken: RunningPlatform) -> None:
+    async with shaken.client("ada") as datalabs:
+        lab = await datalabs.launch("stub")
+        await lab.ready(timeout=60)
+    shaken.down()
+    shaken.up()
+    async with shaken.client("ada") as datalabs:
+        ended = (await datalabs.lab(lab.id)).lab
+    assert (ended.state, ended.reason) == (LabState.STOPPED, "stopped_by_operator")
+
+
+def test_a_second_up_says_so(shaken: RunningPlatform) -> None:
+    answer = shaken.command("up")
+    assert answer.returncode == 0
+    assert shaken.url in answer.stdout

@@ -1,0 +1,30 @@
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from tests.running import TEST_CONTENT, RunningPlatform, running
+
+from datalabs_client import Datalabs
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[RunningPlatform]:
+    """One platform for all tests of the folder, with the test datalabs in its catalogue."""
+    with running(content=[TEST_CONTENT]) as platform:
+        yield platform
+
+
+@pytest.fixture
+async def ada(platform: RunningPlatform) -> AsyncIterator[Datalabs]:
+    """The demo user; whatever labs a test leaves are stopped."""
+    async with platform.client("ada") as datalabs:
+        yield datalabs
+        for lab in await datalabs.labs():
+            await lab.delete()
+        for lab in await datalabs.labs():
+            await lab.until(lambda lab: lab.state.ended or lab.deleted, timeout=30)
+
+
+@pytest.fixture
+async def admin(platform: RunningPlatform) -> AsyncIterator[Datalabs]:
+    async with platform.client("admin") as datalabs:
+        yield datalabs
