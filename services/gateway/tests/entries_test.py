@@ -121,7 +121,7 @@ async def test_the_edge_is_told_where_a_lab_is(stage: Any, identities: Path) -> 
 async def test_who_is_not_let_in_is_shown_the_way(stage: Any) -> None:
     answer = await stage.lab_client(LAB, **NAVIGATION).get("/edge/authorize/lab?x=1")
     assert answer.status_code == 302
-    assert answer.headers["location"] == f"http://localhost:8080/labs/{LAB}?open=1"
+    assert answer.headers["location"] == f"http://localhost:8080/labs/{LAB}/open"
     answer = await stage.lab_client(LAB, **FETCH).get("/edge/authorize/api")
     assert answer.status_code == 401
     assert answer.json()["code"] == "not_signed_in"
@@ -253,6 +253,13 @@ async def test_secrets_are_stored_only_as_hashes(stage: Any) -> None:
     assert len(rows) == 2
     for secret in (url.rpartition("=")[2], cookies["__Host-lab-session"]):
         assert secret not in said
+
+
+async def test_a_circle_of_openings_ends(stage: Any) -> None:
+    client = await stage.signed_in("ada")
+    answers = [await client.post(f"/api/v1/labs/{LAB}/open") for _ in range(25)]
+    assert [answer.status_code for answer in answers[:20]] == [200] * 20
+    assert answers[-1].json()["code"] == "rate_limited"
 
 
 async def test_a_forwarded_port_is_kept(stage: Any) -> None:

@@ -14,6 +14,7 @@ from datalabs_gateway.callers import Caller
 from datalabs_gateway.errors import CodeUnusableError, LabClosedError, NoEntryError, SessionGoneError
 from datalabs_gateway.lab_tokens import LabTokens
 from datalabs_gateway.labs import Labs
+from datalabs_gateway.limits import Buckets
 from datalabs_gateway.models import EntryCode, LabSession
 from datalabs_gateway.sessions import Sessions, digest_of
 from datalabs_gateway.site import SiteFacts
@@ -23,6 +24,9 @@ from datalabs_runtime.clock import Clock
 OPEN_STATES = frozenset({LabState.READY, LabState.UNREACHABLE})
 """An unreachable lab may well answer: only its machine is not heard of."""
 CACHED_ENTRIES = 10_000
+OPENINGS_PER_SECOND = 1.0
+OPENINGS_AT_ONCE = 20
+"""A browser that keeps no cookie on the lab's origin is sent here again and again; this ends the circle."""
 ROUTE_PATIENCE = 3.0
 """Seconds that the edge's question may wait for the launcher; the edge itself gives up after five."""
 ROUTE_GONE = frozenset({ProblemCode.LAB_NOT_READY, ProblemCode.LAB_ENDED, ProblemCode.NOT_FOUND})
@@ -75,6 +79,7 @@ class Entries:
         self._session_life = timedelta(seconds=session_seconds)
         self._check_seconds = check_seconds
         self._token_seconds = token_seconds
+        self._openings = Buckets(rate=OPENINGS_PER_SECOND, burst=OPENINGS_AT_ONCE)
         self._known: OrderedDict[str, LabSession] = OrderedDict()
         self._routes: OrderedDict[str, Route] = OrderedDict()
 
@@ -92,6 +97,7 @@ class Entries:
             raise ProblemError(ProblemCode.LAB_NOT_READY, "A batch lab has no page to open.")
         if lab.state not in OPEN_STATES:
             raise ProblemError(ProblemCode.LAB_NOT_READY)
+        self._openings.take(f"{caller.session_id} {lab.id}")
         secret = secrets.token_urlsafe(32)
         await self._store.add_code(
             EntryCode(

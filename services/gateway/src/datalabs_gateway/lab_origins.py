@@ -116,7 +116,7 @@ class LabOrigins:
 
     def _not_let_in(self, scope: Scope, headers: dict[str, str], lab_id: str) -> Response:
         if _is_navigation(headers):
-            response = _redirect(self._lab_page(headers, lab_id) + "?open=1")
+            response = _redirect(self._lab_page(headers, lab_id) + "/open")
         else:
             response = problem_response(
                 ProblemError(ProblemCode.NOT_SIGNED_IN, "Open the lab from the platform's pages."), scope
