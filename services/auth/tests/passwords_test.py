@@ -26,9 +26,9 @@ async def test_nobodys_password_is_wrong_at_the_same_cost(passwords: Passwords) 
     async def seconds(password_hash: str | None) -> float:
         best = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.process_time()
             assert not await passwords.verify(password_hash, "wrong")
-            best.append(time.perf_counter() - began)
+            best.append(time.process_time() - began)
         return min(best)
 
     somebody, nobody = await seconds(stored), await seconds(None)
@@ -55,6 +55,6 @@ def test_a_weak_password_is_refused(password: str) -> None:
     assert password not in refusal.value.detail
 
 
-@pytest.mark.parametrize("password", ["eight888", "correct horse", "hypatia of Alexandria", "пароль-пароль"])
+@pytest.mark.parametrize("password", ["eight888", "correct horse", "hypatia-secret", "пароль-пароль"])
 def test_a_password_of_eight_characters_is_taken(password: str) -> None:
     check_strength(password, username="hypatia", min_length=8)

@@ -66,7 +66,7 @@ async def tell(launcher: Messaging, **changes: Any) -> str:
 
 async def until(ask: Any) -> list[Any]:
     """Ask until there is an answer."""
-    for _ in range(200):
+    for _ in range(1500):
         items: list[Any] = (await ask()).items
         if items:
             return items
@@ -78,7 +78,7 @@ async def test_every_fact_is_in_the_history(gateway: Messaging, launcher: Messag
     ids = [await tell(launcher, name=f"Lab {number}") for number in range(20)]
     operator = assertion(gateway)
     query = EventsQuery(entity="lab", owner="hypatia", limit=200)
-    for _ in range(200):
+    for _ in range(1500):
         items = (await gateway.rpc.call(rpc.LIST_EVENTS, query, identity=operator)).items
         if len(items) == len(ids):
             break

@@ -9,6 +9,8 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from datalabs_auth.errors import WeakPasswordError
 
+BESIDE_USERNAME = 4
+"""Characters that a password must have beside the user name in it."""
 GENERATED_BYTES = 12
 """96 random bits: 16 characters to copy."""
 
@@ -25,7 +27,7 @@ def check_strength(password: str, *, username: str, min_length: int) -> None:
     """
     if len(password) < min_length:
         raise WeakPasswordError(f"A password has at least {min_length} characters.")
-    if username in password.lower() and len(password) < len(username) + min_length:
+    if username in password.lower() and len(password) < len(username) + BESIDE_USERNAME:
         raise WeakPasswordError("The password is the user name with little else.")
     if len(set(password)) == 1:
         raise WeakPasswordError("The password is one character repeated.")
