@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -235,6 +236,7 @@ async def make_rig(database: Any, tmp_path: Path) -> AsyncIterator[Callable[...,
         for instance in rig.instances:
             await instance.close()
         await rig.scheduler.close_all()
+    gc.collect()  # connections that were cut while they signed in would keep the database from being dropped
 
 
 @pytest_asyncio.fixture

@@ -20,8 +20,10 @@ from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
 DUE_AT_ONCE = 100
-STEPS_AT_ONCE = 50
+STEPS_IN_A_ROW = 50
 """More steps in one go than a life has mean a mistake: let others have a turn."""
+DATABASE_REST = 1.0
+"""Seconds after which a lab is looked at again whose step the database did not take."""
 LISTEN_SECONDS = 5.0
 """How long the start waits for the listening connection; without it the poll does its work."""
 BACK_OFF = (0.2, 0.5, 1, 2, 5, 10)
@@ -129,7 +131,8 @@ class Driver:
         try:
             while True:
                 self._again.discard(lab_id)
-                await self._take_steps(lab_id)
+                async with self._interrupts.slots:
+                    await self._take_steps(lab_id)
                 if lab_id not in self._again or not self._open:
                     break
         finally:
@@ -154,13 +157,14 @@ class Driver:
                 revision, due_at = await self._steps(record)
             async with self._database.transaction() as session:
                 await labs.release(session, lab_id, instance=self._instance, revision=revision, due_at=due_at)
-        except SQLAlchemyError as error:  # the database is away: the poll finds the lab again
+        except SQLAlchemyError as error:
             self._log.warning("lab.database_away", lab=lab_id, reason=type(error).__name__)
+            asyncio.get_running_loop().call_later(DATABASE_REST, self.wake, lab_id)
 
     async def _steps(self, record: LabRecord) -> tuple[int, datetime | None]:
         """Take steps until the lab waits; return the revision it has then and when to look again."""
         try:
-            for _ in range(STEPS_AT_ONCE):
+            for _ in range(STEPS_IN_A_ROW):
                 seen = self._sightings.latest(record.job_id)
                 away = self._sightings.away_seconds()
                 result = await self._lifecycle.advance(record, seen, away_seconds=away)

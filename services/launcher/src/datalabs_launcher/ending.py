@@ -160,6 +160,7 @@ class Ending:
                 )
         await self._life.crash_points.reached("end_stored", record.id)
         self._life.prober.forget(record.id)
+        self._life.starts.handed_over(record.id)
         self._life.volumes.forget(record.id)
         self._life.ended(record.id)
         if record.job_id is not None and seen is not None:

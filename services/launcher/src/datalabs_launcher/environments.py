@@ -168,27 +168,28 @@ class Environments:
             last = await self._follow(specification)
         except SchedulerAwayError:
             last = Prepared(
-                ready=False, failed=True, text="The cluster does not answer.", at=self._clock.now()
+                ready=False, text="The cluster does not answer; trying again", at=self._clock.now()
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, launches must hear that it failed
             self._log.exception("environment.failed", datalab=key[0], version=key[1])
             last = Prepared(ready=False, failed=True, text=str(error), at=self._clock.now())
         self._states[key] = last
         self._tell(key)
-        state = ReadinessState.READY if last.ready else ReadinessState.FAILED
         try:
-            if last.ready or not await self._unavailable(specification.runtimes):
-                await self._store(specification, state, last)
-            else:
-                await self._store(specification, ReadinessState.UNAVAILABLE, last)
+            await self._store(specification, await self._readiness(specification.runtimes, last), last)
         except Exception:  # noqa: BLE001 - launches go by the state in memory; the next look stores it
             self._log.exception("environment.not_stored", datalab=key[0], version=key[1])
 
-    async def _unavailable(self, runtimes: Runtimes) -> bool:
+    async def _readiness(self, runtimes: Runtimes, last: Prepared) -> ReadinessState:
+        if last.ready:
+            return ReadinessState.READY
         try:
-            return choose_runtime(runtimes, await self._scheduler.runtimes()) is None
+            nowhere = choose_runtime(runtimes, await self._scheduler.runtimes()) is None
         except SchedulerAwayError:
-            return False
+            return ReadinessState.WAITING
+        if nowhere:
+            return ReadinessState.UNAVAILABLE
+        return ReadinessState.FAILED if last.failed else ReadinessState.WAITING
 
     async def _follow(self, specification: EnvironmentSpecification) -> Prepared:
         """Prepare a version and return how that ended, telling of progress on the way."""

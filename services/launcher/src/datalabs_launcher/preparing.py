@@ -27,6 +27,8 @@ PASSING = {
 """Answers that may be different the next time."""
 CLUSTER_AWAY = "The cluster does not answer; trying again"
 RETRY = timedelta(seconds=1)
+ASK_AGAIN = timedelta(seconds=2)
+"""An environment whose preparation was cut short (the cluster was away) is begun again after so long."""
 TURN_SECONDS = 20.0
 """How long one step waits for its turn; shorter than a claim."""
 
@@ -105,7 +107,8 @@ class Preparing:
         record = await self._say(
             record, ENVIRONMENT, prepared.text, fraction=prepared.fraction, moments=moments
         )
-        return waiting(record, self._deadline(record, self._life.settings.environment_timeout))
+        deadline = self._deadline(record, self._life.settings.environment_timeout)
+        return waiting(record, min(deadline, self._life.now() + ASK_AGAIN))
 
     async def _say(
         self,
@@ -128,7 +131,7 @@ class Preparing:
     async def _place(self, record: LabRecord, moments: list[tuple[str, datetime]]) -> Result:
         try:
             async with asyncio.timeout(TURN_SECONDS):
-                await self._life.interrupts.unless(record.id, self._life.starts.turn())
+                await self._life.interrupts.unless(record.id, self._life.starts.turn(record.id))
         except (TimeoutError, SchedulerAwayError) as error:
             away = isinstance(error, SchedulerAwayError)
             text = CLUSTER_AWAY if away else "Waiting until the machines can start one more"

@@ -85,6 +85,7 @@ class Starting:
             self._life.scheduler.submit(job), name=f"submit {job.job_id}", context=contextvars.copy_context()
         )
         self._ending.submitting(job.job_id, submission)
+        submission.add_done_callback(lambda _: self._life.starts.handed_over(record.id))
         seen = await self._life.interrupts.meanwhile(record.id, submission)
         await self._life.crash_points.reached("submitted", record.id)
         return seen

@@ -11,6 +11,8 @@ from datalabs_launcher.errors import LauncherError
 from datalabs_launcher.models import LabRecord
 
 T = TypeVar("T")
+STEPS_AT_ONCE = 8
+"""Steps at once; a little more than the database has connections."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,15 @@ class StepInterruptedError(LauncherError):
 
 
 class Interrupts:
-    """Lets a request to end a lab cut short what its current step waits for."""
+    """Lets a request to end a lab cut short what its current step waits for.
+
+    A step is taken in one of `slots`, so that a crowd of labs does not exhaust the database's connections; while it
+    waits for others it gives its slot away.
+    """
 
     def __init__(self) -> None:
         self._events: dict[str, asyncio.Event] = {}
+        self.slots = asyncio.Semaphore(STEPS_AT_ONCE)
 
     def interrupt(self, lab_id: str) -> None:
         """End what the lab's current step waits for."""
@@ -74,10 +81,12 @@ class Interrupts:
     async def _first(self, lab_id: str, task: "asyncio.Future[Any]") -> None:
         event = self._events.setdefault(lab_id, asyncio.Event())
         interrupted = asyncio.ensure_future(event.wait())
+        self.slots.release()
         try:
             await asyncio.wait({task, interrupted}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             interrupted.cancel()
             self._events.pop(lab_id, None)
+            await self.slots.acquire()
         if not task.done():
             raise StepInterruptedError(lab_id)
