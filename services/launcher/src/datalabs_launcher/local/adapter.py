@@ -138,6 +138,12 @@ class LocalScheduler:
         """Return what a person should know before launching here."""
         return self._machine.notices() if runtime is Runtime.PROCESS else []
 
+    async def refuses(self, runtime: Runtime, *, operator: bool) -> str | None:
+        """Return why this person may not launch here; None when nothing speaks against it."""
+        if runtime is Runtime.PROCESS and self.operators_only and not operator:
+            return "Labs cannot be kept apart on this machine, so only operators may launch them here."
+        return None
+
     async def capacity(self) -> Capacity:
         """Return the whole and what is taken by running labs."""
         running = [job.attempt.about for job in self._jobs.values() if not job.ended]
