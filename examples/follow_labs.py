@@ -7,22 +7,22 @@ from pathlib import Path
 
 import nats
 
-LIFE = ("queued", "preparing", "starting", "ready", "stopping", "stopped", "failed")
+LIFE = {"queued", "preparing", "starting", "ready", "stopping", "stopped", "failed"}
 
 
-async def main(credentials: str, asyncapi: str) -> None:
-    account = json.loads(Path(credentials).read_text())["subscriber"]
-    channels = json.loads(Path(asyncapi).read_text())["channels"]
-    life = {channels[f"lab.{fact}"]["address"].rpartition(".")[2] for fact in LIFE}
-    stream = channels["lab.ready"]["x-jetstream-stream"]
+async def main(account: dict[str, str], channel: dict[str, str]) -> None:
     connection = await nats.connect(account["url"], user=account["user"], password=account["password"])
-    labs = await connection.jetstream().subscribe("events.lab.*.*", stream=stream, ordered_consumer=True)
+    every_lab = channel["address"].replace("{id}.ready", "*.*")
+    labs = await connection.jetstream().subscribe(
+        every_lab, stream=channel["x-jetstream-stream"], ordered_consumer=True
+    )
     async for message in labs.messages:
         fact = message.subject.rpartition(".")[2]
-        if fact in life:
+        if fact in LIFE:
             lab = json.loads(message.data)["lab"]
-            print(message.headers["ce-time"], lab["id"], lab["owner"], lab["name"], fact, lab["reason"] or "", flush=True)
+            print(message.headers["ce-time"], lab["id"], lab["owner"], lab["name"], fact, lab["reason"] or "")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:3]))
+    credentials, asyncapi = (json.loads(Path(name).read_text()) for name in sys.argv[1:3])
+    asyncio.run(main(credentials["subscriber"], asyncapi["channels"]["lab.ready"]))

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
 from datalabs_contracts import asyncapi, generate
 from datalabs_contracts.events import EVENT_TYPES, EventType
 from datalabs_contracts.problems import ProblemCode
@@ -81,7 +82,9 @@ def test_every_code_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", sorted((ROOT / "content" / "datalabs").glob("*/datalab-meta.yml")), ids=lambda file: file.parent.name
+    "file",
+    sorted((ROOT / "content" / "datalabs").glob("*/datalab-meta.yml")),
+    ids=lambda file: file.parent.name,
 )
 def test_the_shipped_metadata_fit_the_published_schema(file: Path) -> None:
     jsonschema.Draft202012Validator(generate.metadata_schema()).validate(yaml.safe_load(file.read_text()))

@@ -1,4 +1,5 @@
 import pytest
+
 from datalabs_contracts.cursors import decode_cursor, encode_cursor
 from datalabs_contracts.problems import ProblemCode, ProblemError
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from datalabs_contracts.events import (
     BY_TYPE,
     ENTITY_OWNERS,

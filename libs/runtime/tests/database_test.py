@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import String, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Mapped, mapped_column
+
 from datalabs_runtime.database import Database
 from datalabs_runtime.tables import ServiceBase, make_base
 from datalabs_testing.platform import Platform
 from datalabs_testing.plugin import MakeDatabase
-from sqlalchemy import String, text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Mapped, mapped_column
 
 
 class Base(ServiceBase):
@@ -39,11 +40,15 @@ async def notes(own: Database) -> list[str]:
 async def test_transactions_commit_or_leave_nothing(own: Database) -> None:
     async with own.transaction() as session:
         session.add(Note(id="a"))
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with own.transaction() as session:
             session.add(Note(id="b"))
             await session.flush()
             _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await notes(own) == ["a"]
 
 

@@ -3,12 +3,13 @@ import stat
 from pathlib import Path
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet, OctKey
+
 from datalabs_contracts.people import Person, Role
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_contracts.rpc import LAUNCH_LAB, RESERVE
 from datalabs_runtime.identity import Identity, Signer, Verifier, authorise, make_keys
-from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, OctKey
 
 ADA = Person(
     id="1", username="ada", roles=[Role.USER], uid=20001, revision=1, created_at="2026-11-02T09:00:00Z"

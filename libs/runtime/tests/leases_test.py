@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
+
 from datalabs_runtime.database import Database
 from datalabs_runtime.leases import Lease, LeaseLostError, _is_dead
 from datalabs_runtime.tables import ServiceBase
 from datalabs_testing.platform import Platform
 from datalabs_testing.plugin import MakeDatabase
-from sqlalchemy import text
+from datalabs_testing.waiting import eventually
 
 HOLDER_IN_ANOTHER_PROCESS = """
     import asyncio, logging, sys
@@ -33,7 +35,7 @@ HOLDER_IN_ANOTHER_PROCESS = """
     async def main():
         database = Database(make_url(sys.argv[1]))
         await database.start()
-        lease = Lease(database, Base, "cluster", "first", ttl=1.0)
+        lease = Lease(database, Base, "cluster", "first", ttl=float(sys.argv[2]))
         assert await lease.acquire()
         print("leading", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
@@ -62,6 +64,15 @@ def lease(database: Database, holder: str, ttl: float = 10.0) -> Lease:
     made = Lease(database, Base, "cluster", holder, ttl=ttl)
     made.holder = f"{holder}@elsewhere-1-1-1"  # as from another machine
     return made
+
+
+def holder(url: str, *, ttl: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLDER_IN_ANOTHER_PROCESS), url, ttl],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 async def expire(database: Database) -> None:
@@ -132,20 +143,13 @@ async def test_a_holder_stopped_by_the_kernel_finds_its_epoch_passed(
     launcher: Database, platform: Platform
 ) -> None:
     url = platform.url("launcher").render_as_string(hide_password=False)
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLDER_IN_ANOTHER_PROCESS), url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = holder(url, ttl="1.0")
     try:
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "leading\n"
         process.send_signal(signal.SIGSTOP)
         second = lease(launcher, "second")
-        async with asyncio.timeout(10):
-            while not await second.acquire():
-                await asyncio.sleep(0.05)
+        await eventually(second.acquire)
         process.send_signal(signal.SIGCONT)
         said, _ = await asyncio.to_thread(process.communicate, "go on\n", 20)
         assert said == "lost False\n"
@@ -158,12 +162,7 @@ async def test_a_dead_holder_of_this_machine_is_replaced_without_waiting(
     launcher: Database, platform: Platform
 ) -> None:
     url = platform.url("launcher").render_as_string(hide_password=False)
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLDER_IN_ANOTHER_PROCESS).replace("ttl=1.0", "ttl=3600"), url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = holder(url, ttl="3600")
     try:
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "leading\n"

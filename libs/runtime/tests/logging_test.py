@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from pydantic import SecretStr
+
 from datalabs_runtime import logging, telemetry
 from datalabs_runtime.settings import TelemetrySettings
-from pydantic import SecretStr
 
 TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJnYXRld2F5In0.c2lnbmF0dXJlLXNpZw"
 
@@ -51,6 +52,10 @@ def test_libraries_speak_the_same_language(capsys: pytest.CaptureFixture[str]) -
     assert (line["event"], line["level"]) == ("careful: 3", "warning")
 
 
+def _fail() -> None:
+    raise ValueError(f"no {TOKEN}")
+
+
 def test_secrets_are_never_written(capsys: pytest.CaptureFixture[str]) -> None:
     logging.setup("auth", TelemetrySettings())
     log = structlog.get_logger("x")
@@ -66,7 +71,7 @@ def test_secrets_are_never_written(capsys: pytest.CaptureFixture[str]) -> None:
     )
     standard.getLogger("x").warning("got %s and nats://u:hunter2@h", TOKEN)
     try:
-        raise ValueError(f"no {TOKEN}")
+        _fail()
     except ValueError:
         log.exception("failed")
     said = capsys.readouterr().err

@@ -3,10 +3,11 @@
 import importlib.util
 
 import pytest
+from sqlalchemy import NullPool, create_engine, text
+
 from datalabs_contracts.rpc import SERVICES
 from datalabs_runtime import migrations
 from datalabs_testing.platform import Platform
-from sqlalchemy import NullPool, create_engine, text
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from datalabs_runtime.health import Health
 from datalabs_runtime.service import EXIT_SETTINGS, Loop, Service, run_service
 from datalabs_testing.clock import FakeClock

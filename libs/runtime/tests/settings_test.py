@@ -2,6 +2,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from pydantic import Field, SecretStr
+
 from datalabs_runtime.settings import (
     NatsSettings,
     PlatformSettings,
@@ -12,7 +14,6 @@ from datalabs_runtime.settings import (
     explain,
     load,
 )
-from pydantic import Field, SecretStr
 
 
 class Sample(Settings):

@@ -11,6 +11,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
 from datalabs_contracts.base import Page
 from datalabs_contracts.labs import Lab, LabsQuery
 from datalabs_contracts.rpc import LIST_LABS
@@ -19,9 +23,6 @@ from datalabs_runtime.export import REST, OtlpExporter
 from datalabs_runtime.settings import TelemetrySettings
 from datalabs_testing.platform import Platform
 from datalabs_testing.stubs import RpcStub
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace.export import SpanExportResult
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -48,12 +49,14 @@ def collector(address: object) -> Iterator[tuple[list[ExportTraceServiceRequest]
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
 
     kind = UnixHTTPServer if isinstance(address, str) else HTTPServer
     with kind(address, Handler) as server:  # type: ignore[arg-type]
-        where = f"unix:{address}" if isinstance(address, str) else f"http://127.0.0.1:{server.server_address[1]}"
+        where = (
+            f"unix:{address}" if isinstance(address, str) else f"http://127.0.0.1:{server.server_address[1]}"
+        )
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -89,7 +92,9 @@ def test_spans_reach_a_collector(kind: str, harness_folder: Path) -> None:
         running.shutdown()
         telemetry.setup("x", TelemetrySettings(enabled=False))
     assert [sorted(names(one)) for one in received] == [["one", "two"], ["three"]]
-    resource = {item.key: item.value.string_value for item in received[0].resource_spans[0].resource.attributes}
+    resource = {
+        item.key: item.value.string_value for item in received[0].resource_spans[0].resource.attributes
+    }
     assert resource["service.name"] == "datalabs-launcher"
 
 
@@ -128,7 +133,14 @@ def test_a_finished_span_has_the_ids_it_was_given_however_often(spans: InMemoryS
     assert len(telemetry.deterministic_trace_id("x")) == 32
     for _ in range(2):
         telemetry.span_at(
-            "starting", start, start + timedelta(seconds=1.5), TRACE, span_id, PARENT, {"lab": "k3"}, error="slow"
+            "starting",
+            start,
+            start + timedelta(seconds=1.5),
+            TRACE,
+            span_id,
+            PARENT,
+            {"lab": "k3"},
+            error="slow",
         )
     running = telemetry._Current.telemetry
     assert running is not None

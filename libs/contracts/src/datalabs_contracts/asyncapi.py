@@ -104,7 +104,7 @@ def _message(event: EventType) -> Document:
 
 
 def _headers() -> Document:
-    described = {
+    described: dict[str, tuple[str, Document]] = {
         HEADER_SPECVERSION: ("CloudEvents version.", {"const": "1.0"}),
         HEADER_ID: ("The event's id; the same again is the same event.", {}),
         HEADER_TYPE: ("The event's type and version.", {"enum": [event.type for event in EVENT_TYPES]}),

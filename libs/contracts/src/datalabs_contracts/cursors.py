@@ -7,7 +7,6 @@ from typing import Any
 
 from datalabs_contracts.problems import ProblemCode, ProblemError
 
-
 BIGGEST = 2**63 - 1
 """The largest number that a PostgreSQL bigint holds."""
 

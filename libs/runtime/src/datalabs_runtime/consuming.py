@@ -14,8 +14,6 @@ from time import perf_counter
 from typing import Any
 
 import structlog
-from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_contracts.streams import DEAD_LETTERS, Consumer
 from faststream import AckPolicy, BaseMiddleware
 from faststream.exceptions import NackMessage, RejectMessage
 from faststream.message import StreamMessage
@@ -28,6 +26,8 @@ from prometheus_client import Counter, Histogram
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_contracts.streams import DEAD_LETTERS, Consumer
 from datalabs_runtime import telemetry
 from datalabs_runtime.facts import Event, Handler, MalformedFactError, read_fact
 from datalabs_runtime.permissions import inbox_of
@@ -58,7 +58,9 @@ AWAY = (OperationalError, InterfaceError, PoolTimeoutError, ConnectionError, Nat
 AWAY_CODES = {ProblemCode.SERVICE_UNAVAILABLE, ProblemCode.DEADLINE_EXCEEDED, ProblemCode.CANCELLED}
 
 HANDLED = Histogram("datalabs_facts_seconds", "Facts handled.", ["consumer", "result"], buckets=SECONDS)
-UNKNOWN = Counter("datalabs_facts_unknown_total", "Facts of types that this release does not know.", ["consumer"])
+UNKNOWN = Counter(
+    "datalabs_facts_unknown_total", "Facts of types that this release does not know.", ["consumer"]
+)
 RETRIED = Counter("datalabs_facts_retried_total", "Facts given back to be delivered later.", ["consumer"])
 DEAD = Counter("datalabs_facts_dead_total", "Facts that a handler gave up on.", ["consumer"])
 
@@ -174,9 +176,7 @@ class Intake:
         if consumption is None:
             raise MalformedFactError(f"{self.service} has no consumer {consumer}")
         with telemetry.continued(headers):
-            await consumption.handle(
-                read_fact(subject, headers, body, lenient=consumption.takes_everything)
-            )
+            await consumption.handle(read_fact(subject, headers, body, lenient=consumption.takes_everything))
 
     async def _work(self, message: StreamMessage[Msg]) -> None:
         delivery = self._delivery(message.raw_message)
@@ -239,7 +239,7 @@ class Intake:
                 headers=headers,
             )
         except (NatsError, TimeoutError, OSError) as failure:
-            self._log.error("fact.not_buried", consumer=name, reason=repr(failure))  # noqa: TRY400 - tried again
+            self._log.error("fact.not_buried", consumer=name, reason=repr(failure))
             return RETRY_DELAYS[-1]
         DEAD.labels(name).inc()
         self._log.error("fact.dead", consumer=name, subject=delivery.message.subject, exc_info=error)
@@ -341,17 +341,17 @@ def _kept_alive(delivery: Delivery) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     every = delivery.consumer.ack_wait.total_seconds() / 3
     tasks: set[asyncio.Task[None]] = set()
+    timers: list[asyncio.TimerHandle] = []
 
     def remind() -> None:
-        nonlocal timer
         tasks.add(loop.create_task(_say_in_progress(delivery.message)))
-        timer = loop.call_later(every, remind)
+        timers[:] = [loop.call_later(every, remind)]
 
-    timer = loop.call_later(every, remind)
+    timers.append(loop.call_later(every, remind))
     try:
         yield
     finally:
-        timer.cancel()
+        timers[0].cancel()
         for task in tasks:
             task.cancel()
 

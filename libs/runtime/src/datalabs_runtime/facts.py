@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from datalabs_contracts.events import (
     BY_TYPE,
     HEADER_CONTENT_TYPE,
@@ -21,7 +23,6 @@ from datalabs_contracts.events import (
     SOURCE_BASE,
     EventType,
 )
-from pydantic import ValidationError
 
 TOKENS = 4
 """A fact's subject is `events.<entity>.<id>.<fact>`."""

@@ -6,7 +6,6 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
-from datalabs_contracts.streams import EVENTS
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -15,6 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prometheus_client import Counter
 
+from datalabs_contracts.streams import EVENTS
 from datalabs_runtime.facts import Handler, MalformedFactError, read_fact
 
 HEARTBEAT = 5.0
@@ -109,7 +109,7 @@ class Follower:
             )
         except MalformedFactError as error:
             self._log.warning("follow.malformed", subject=message.subject, reason=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._log.exception("follow.handler_failed", subject=message.subject)
         return True
 
@@ -146,7 +146,7 @@ class Follower:
             return
         try:
             await self._on_reset()
-        except Exception:
+        except Exception:  # noqa: BLE001 - reported; the work goes on
             self._log.exception("follow.reset_failed")
 
     async def _subscribe(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from datalabs_contracts.streams import Consumer
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -14,10 +13,13 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 from prometheus_client import Counter, Gauge
 
+from datalabs_contracts.streams import Consumer
 from datalabs_runtime.permissions import DELETED_ADVISORY
 from datalabs_runtime.topology import consumer_config
 
-REMADE = Counter("datalabs_consumers_remade_total", "Consumers that were missing and made again.", ["consumer"])
+REMADE = Counter(
+    "datalabs_consumers_remade_total", "Consumers that were missing and made again.", ["consumer"]
+)
 PENDING = Gauge("datalabs_facts_pending", "Facts that wait for a consumer.", ["consumer"])
 REST = 0.5
 """Seconds between pulls that the server refuses."""

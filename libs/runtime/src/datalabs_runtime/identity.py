@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datalabs_contracts.people import AssertionClaims, Person, Role
-from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_contracts.rpc import SERVICES, Operation
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 from pydantic import ValidationError
+
+from datalabs_contracts.people import AssertionClaims, Person, Role
+from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_contracts.rpc import SERVICES, Operation
 
 LIFETIME = 60
 """Seconds an assertion lives (DESIGN section 3)."""

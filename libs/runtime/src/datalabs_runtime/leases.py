@@ -178,7 +178,9 @@ def _now() -> float:
 def _started(pid: int) -> str | None:
     """Return when a process of this pid namespace began, in ticks since boot; None for none and for a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except OSError:
         return None
     return None if fields[0] in {"Z", "X"} else fields[19]
@@ -187,7 +189,7 @@ def _started(pid: int) -> str | None:
 def _machine() -> str:
     """Return this boot and pid namespace: the scope in which a pid means something."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
-    return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+    return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def _process() -> str:

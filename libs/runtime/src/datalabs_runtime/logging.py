@@ -37,9 +37,11 @@ def setup(service: str, settings: TelemetrySettings) -> None:
     ]
     finish: list[structlog.typing.Processor] = [_without_secrets]
     if settings.log_format == "console":
-        finish.append(structlog.dev.ConsoleRenderer(
+        finish.append(
+            structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ))
+            )
+        )
     else:
         finish[:0] = [structlog.processors.format_exc_info]
         finish.append(structlog.processors.JSONRenderer())

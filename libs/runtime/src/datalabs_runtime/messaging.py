@@ -6,10 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
-from datalabs_contracts.base import Contract
-from datalabs_contracts.problems import Problem, ProblemCode, ProblemError
-from datalabs_contracts.rpc import HEADER_PROBLEM, Operation
-from datalabs_contracts.streams import Consumer
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsUserPassword
 from nats.aio.client import Client
@@ -18,6 +14,10 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from prometheus_client import Counter, Gauge
 
+from datalabs_contracts.base import Contract
+from datalabs_contracts.problems import Problem, ProblemCode, ProblemError
+from datalabs_contracts.rpc import HEADER_PROBLEM, Operation
+from datalabs_contracts.streams import Consumer
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.consuming import (
     HEADER_DEAD_CONSUMER,
@@ -253,7 +253,7 @@ class Messaging:
                     headers,
                     message.data,
                 )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it becomes the answer
             self._log.exception("fact.replay_failed", consumer=headers.get(HEADER_DEAD_CONSUMER))
             problem = ProblemError(ProblemCode.CONFLICT, one_line(error)).document()
             answer, body = {HEADER_PROBLEM: "1"}, problem.model_dump_json().encode()

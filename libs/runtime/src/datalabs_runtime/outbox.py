@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from datalabs_contracts.base import Contract
-from datalabs_contracts.events import HEADER_CAUSATION, HEADER_CORRELATION, EventType
-from datalabs_contracts.streams import EVENTS
 from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from datalabs_contracts.base import Contract
+from datalabs_contracts.events import HEADER_CAUSATION, HEADER_CORRELATION, EventType
+from datalabs_contracts.streams import EVENTS
 from datalabs_runtime import telemetry
 from datalabs_runtime.clock import Clock, SystemClock
 from datalabs_runtime.database import Database
@@ -68,10 +68,10 @@ class Outbox:
 
         The trace and the correlation of the caller travel with it.
 
-        Raises `ValueError` when the data is of another model than the event's or too large to publish.
+        Raises `TypeError` when the data is of another model than the event's, `ValueError` when it is too large.
         """
         if not isinstance(data, event.data):
-            raise ValueError(f"{event.type} carries {event.data.__name__}, not {type(data).__name__}")
+            raise TypeError(f"{event.type} carries {event.data.__name__}, not {type(data).__name__}")
         body = data.model_dump_json().encode()
         if len(body) > LONGEST_BODY:
             raise ValueError(f"{event.type} of {entity_id} has {len(body)} bytes of data")
@@ -192,7 +192,7 @@ class OutboxRelay:
                 self._log.warning("outbox.failed", reason=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(REST)
                 continue
-            except Exception:
+            except Exception:  # noqa: BLE001 - reported; the work goes on
                 self._log.exception("outbox.failed")
                 await asyncio.sleep(POLL)
                 continue

@@ -11,9 +11,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TypeVar
 
-from datalabs_contracts.base import Contract
-from datalabs_contracts.problems import Problem, ProblemCode, ProblemError
-from datalabs_contracts.rpc import HEADER_ASSERTION, HEADER_DEADLINE, HEADER_PROBLEM, HEADER_REQUEST, Operation
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -23,6 +20,15 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
+from datalabs_contracts.base import Contract
+from datalabs_contracts.problems import Problem, ProblemCode, ProblemError
+from datalabs_contracts.rpc import (
+    HEADER_ASSERTION,
+    HEADER_DEADLINE,
+    HEADER_PROBLEM,
+    HEADER_REQUEST,
+    Operation,
+)
 from datalabs_runtime import telemetry
 from datalabs_runtime.identity import Signer
 

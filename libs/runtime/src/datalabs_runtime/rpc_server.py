@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
-from datalabs_contracts.base import Contract
-from datalabs_contracts.problems import FieldProblem, ProblemCode, ProblemError
-from datalabs_contracts.rpc import HEADER_ASSERTION, HEADER_DEADLINE, HEADER_PROBLEM, HEADER_REQUEST, Operation
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -21,6 +18,15 @@ from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from datalabs_contracts.base import Contract
+from datalabs_contracts.problems import FieldProblem, ProblemCode, ProblemError
+from datalabs_contracts.rpc import (
+    HEADER_ASSERTION,
+    HEADER_DEADLINE,
+    HEADER_PROBLEM,
+    HEADER_REQUEST,
+    Operation,
+)
 from datalabs_runtime import rpc, telemetry
 from datalabs_runtime.identity import Identity, Verifier, authorise
 

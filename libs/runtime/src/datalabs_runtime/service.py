@@ -87,7 +87,7 @@ class Service:
             try:
                 async with asyncio.timeout(STOP_TIMEOUT):
                     await part.aclose()
-            except Exception:  # the other parts must still be stopped
+            except Exception:  # noqa: BLE001 - the other parts must still be stopped
                 self._log.exception("service.part_did_not_stop", part=part.name)
 
 
@@ -133,7 +133,7 @@ class Loop:
             try:
                 await self._work()
                 self.failures = 0
-            except Exception:
+            except Exception:  # noqa: BLE001 - reported; the work goes on
                 self.failures += 1
                 self._log.exception("loop.failed", loop=self.name, failures=self.failures)
             await self._rest()

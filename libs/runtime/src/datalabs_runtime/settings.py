@@ -216,7 +216,9 @@ class NatsSettings(Settings):
     passwords: dict[str, SecretStr] = Field(
         default_factory=dict, description="Passwords by user, where all services share one file."
     )
-    connect_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the first connection.")
+    connect_timeout: float = Field(
+        default=10.0, gt=0, description="Seconds to wait for the first connection."
+    )
 
     def credentials(self, service: str) -> tuple[str, str]:
         """Return user and password of a service.

@@ -34,7 +34,7 @@ class OutboxRow:
     body: Mapped[bytes] = mapped_column(LargeBinary)
     # The insert itself wakes the relay at commit: NOTIFY rides in the default and costs no round trip.
     created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), default=text(f"(SELECT now() FROM pg_notify('{OUTBOX_CHANNEL}', ''))")
+        DateTime(timezone=True), default=text("(SELECT now() FROM pg_notify('outbox', ''))")
     )
     published_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
@@ -83,9 +83,7 @@ class ServiceBase(DeclarativeBase):
             cls.registry = cls._sa_registry = registry(metadata=cls.metadata)
         super().__init_subclass__(**options)
         if direct:
-            pending = Index(
-                "outbox_unpublished", "id", postgresql_where=text("published_at IS NULL")
-            )
+            pending = Index("outbox_unpublished", "id", postgresql_where=text("published_at IS NULL"))
             cls.Outbox = type("Outbox", (OutboxRow, cls), {"__table_args__": (pending,)})
             cls.Inbox = type("Inbox", (InboxRow, cls), {})
             cls.Lease = type("Lease", (LeaseRow, cls), {})

@@ -7,15 +7,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 
-from datalabs_contracts.events import HEADER_CORRELATION, HEADER_TRACEPARENT
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+)
 
+from datalabs_contracts.events import HEADER_CORRELATION, HEADER_TRACEPARENT
 from datalabs_runtime.export import OtlpExporter
 from datalabs_runtime.settings import TelemetrySettings
 
@@ -122,7 +130,10 @@ def parse_traceparent(value: str | None) -> SpanContext | None:
         return None
     try:
         context = SpanContext(
-            int(fields[1], 16), int(fields[2], 16), is_remote=True, trace_flags=TraceFlags(int(fields[3], 16) & 1)
+            int(fields[1], 16),
+            int(fields[2], 16),
+            is_remote=True,
+            trace_flags=TraceFlags(int(fields[3], 16) & 1),
         )
     except ValueError:
         return None
@@ -179,7 +190,7 @@ def _digest(parts: tuple[object, ...]) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
-def span_at(
+def span_at(  # noqa: PLR0917 - called by keyword but for the first
     name: str,
     start: datetime,
     end: datetime,
@@ -199,7 +210,9 @@ def span_at(
         return
     number = int(trace_id, 16)
     sampled = TraceFlags(TraceFlags.SAMPLED)
-    parent = SpanContext(number, int(parent_id, 16), is_remote=True, trace_flags=sampled) if parent_id else None
+    parent = (
+        SpanContext(number, int(parent_id, 16), is_remote=True, trace_flags=sampled) if parent_id else None
+    )
     finished = ReadableSpan(
         name=name,
         context=SpanContext(number, int(span_id, 16), is_remote=False, trace_flags=sampled),

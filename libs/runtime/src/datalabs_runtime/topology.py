@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 
 import nats
-from datalabs_contracts.streams import CONSUMERS, STREAMS, Consumer, Stream
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
+from datalabs_contracts.streams import CONSUMERS, STREAMS, Consumer, Stream
 from datalabs_runtime.permissions import TOPOLOGY, inbox_of
 
 DECLARE_TIMEOUT = 20.0
@@ -62,13 +62,14 @@ async def declare(
     replicas: int = 1,
     streams: Sequence[Stream] = STREAMS,
     consumers: Sequence[Consumer] = CONSUMERS,
+    within: float = DECLARE_TIMEOUT,
 ) -> None:
-    """Make or update every stream and consumer.
+    """Make or update every stream and consumer; a server that is just starting is waited for.
 
     Raises `TopologyError`.
     """
     try:
-        async with asyncio.timeout(DECLARE_TIMEOUT):
+        async with asyncio.timeout(within):
             client = await nats.connect(
                 list(servers),
                 user=user,

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 from types import TracebackType
+from typing import Self
 
 CHUNK = 65536
 
@@ -28,7 +29,7 @@ class ChaosProxy:
         self._delay = 0.0
         self.connections = 0
 
-    async def __aenter__(self) -> "ChaosProxy":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

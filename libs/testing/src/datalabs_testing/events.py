@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
 from datalabs_contracts.base import Contract
 from datalabs_contracts.events import EventType
 from datalabs_runtime.facts import Event, headers_of, new_event_id, read_fact
 from datalabs_runtime.permissions import SUBSCRIBER, inbox_of
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-
 from datalabs_testing.servers import RunningNats
 
 

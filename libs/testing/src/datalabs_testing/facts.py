@@ -31,5 +31,8 @@ def lab(lab_id: str = "k3v9x2mmpq", *, revision: int = 1, owner: str = "ada", **
 def lab_fact(lab_id: str = "k3v9x2mmpq", *, revision: int = 1, owner: str = "ada", **changes: Any) -> LabFact:
     """Return the fact that such a lab's events carry."""
     return LabFact(
-        lab=lab(lab_id, revision=revision, owner=owner, **changes), revision=revision, owner=owner, actor=owner
+        lab=lab(lab_id, revision=revision, owner=owner, **changes),
+        revision=revision,
+        owner=owner,
+        actor=owner,
     )

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import nats
+from nats.js.errors import NotFoundError
+from sqlalchemy import URL, NullPool, create_engine
+
 from datalabs_contracts.rpc import SERVICES, STANDALONE
 from datalabs_contracts.streams import STREAMS
 from datalabs_runtime import migrations, topology
@@ -17,9 +20,6 @@ from datalabs_runtime.messaging import Messaging
 from datalabs_runtime.permissions import TOPOLOGY, inbox_of
 from datalabs_runtime.settings import NatsSettings, PlatformSettings, PostgresSettings, load
 from datalabs_runtime.tables import ServiceBase
-from nats.js.errors import NotFoundError
-from sqlalchemy import URL, NullPool, create_engine
-
 from datalabs_testing.servers import RunningNats, RunningPostgres
 
 EDGE_KEY = bytes(range(32))
@@ -128,7 +128,9 @@ class Platform:
         """Return the platform's settings."""
         return load(PlatformSettings, self.config)
 
-    def messaging(self, service: str, *, servers: list[str] | None = None, health: Health | None = None) -> Messaging:
+    def messaging(
+        self, service: str, *, servers: list[str] | None = None, health: Health | None = None
+    ) -> Messaging:
         """Return a service's messaging, not started; `servers` may name a proxy."""
         settings = NatsSettings(
             servers=servers or [self.nats.url], passwords=load(NatsSettings, self.config).passwords

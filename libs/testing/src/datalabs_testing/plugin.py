@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 import structlog
+
 from datalabs_runtime.database import Database
 from datalabs_runtime.tables import ServiceBase
-
 from datalabs_testing.chaos import ChaosProxy
 from datalabs_testing.clock import FakeClock
 from datalabs_testing.events import EventRecorder
@@ -39,7 +39,7 @@ def _plain_logs() -> None:
 
 @pytest.fixture(scope="session")
 def harness_folder() -> Iterator[Path]:
-    """A short path of this run's own: Unix sockets allow 107 bytes, and runs go on side by side."""
+    """Give this run a short path of its own: Unix sockets allow 107 bytes, and runs go on side by side."""
     folder = Path(tempfile.mkdtemp(prefix="dlt-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -47,14 +47,14 @@ def harness_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def nats_server(harness_folder: Path) -> Iterator[RunningNats]:
-    """The real NATS server with JetStream and a user for each service."""
+    """Run the real NATS server with JetStream and a user for each service."""
     with running_nats(harness_folder / "nats") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def postgres_server(harness_folder: Path) -> Iterator[RunningPostgres]:
-    """The real PostgreSQL server with a role for each service."""
+    """Run the real PostgreSQL server with a role for each service."""
     with running_postgres(harness_folder / "postgres", harness_folder / "pg") as running:
         yield running
 
@@ -69,7 +69,7 @@ def test_keys(harness_folder: Path) -> TestKeys:
 async def platform(
     nats_server: RunningNats, postgres_server: RunningPostgres, test_keys: TestKeys, harness_folder: Path
 ) -> AsyncIterator[Platform]:
-    """A state folder with settings, secrets, empty streams and databases of this test's own."""
+    """Give a state folder with settings, secrets, empty streams and databases of this test's own."""
     made = await Platform.make(
         folder=Path(tempfile.mkdtemp(prefix="p", dir=harness_folder)),
         nats=nats_server,
@@ -83,9 +83,9 @@ async def platform(
 
 @pytest_asyncio.fixture
 async def database(platform: Platform) -> AsyncIterator[MakeDatabase]:
-    """A function: `await database("launcher")` gives that service's migrated database, started and empty.
+    """Give a function that makes a service's database, migrated, started and empty.
 
-    It is the one that the settings of `platform` name. `base=` makes the tables of a base instead of migrating.
+    `await database("launcher")` is the one that the settings of `platform` name. `base=` makes the tables of a base instead of migrating.
     """
     made: list[Database] = []
 
@@ -103,13 +103,13 @@ async def database(platform: Platform) -> AsyncIterator[MakeDatabase]:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """A clock that the test moves."""
+    """Give a clock that the test moves."""
     return FakeClock()
 
 
 @pytest_asyncio.fixture
 async def events(platform: Platform) -> AsyncIterator[EventRecorder]:
-    """What the platform says, recorded from now on."""
+    """Record what the platform says from now on."""
     recorder = EventRecorder()
     await recorder.start(platform.nats)
     yield recorder
@@ -118,7 +118,7 @@ async def events(platform: Platform) -> AsyncIterator[EventRecorder]:
 
 @pytest_asyncio.fixture
 async def chaos_proxy() -> AsyncIterator[MakeProxy]:
-    """A function: `await chaos_proxy("nats://127.0.0.1:4222")` or `(host, port)` gives a proxy before it."""
+    """Give a function that puts a proxy before a server, named by URL or by host and port."""
     made: list[ChaosProxy] = []
 
     async def make(upstream: str, port: int | None = None) -> ChaosProxy:

@@ -1,19 +1,15 @@
 """Other services, as far as a test needs them."""
 
 import inspect
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from datalabs_contracts.base import Contract
 from datalabs_contracts.rpc import Operation
 from datalabs_runtime.messaging import Call, Messaging
-
 from datalabs_testing.platform import Platform
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ReplyT = TypeVar("ReplyT", bound=Contract)
-
-Answer = Callable[..., ReplyT | Awaitable[ReplyT]] | ReplyT | Exception
 
 
 class RpcStub:
