@@ -1,5 +1,6 @@
 """Into a lab: a one-time code, the lab's own session, the token of the edge's fast path; and out again."""
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -253,6 +254,16 @@ async def test_secrets_are_stored_only_as_hashes(stage: Any) -> None:
     assert len(rows) == 2
     for secret in (url.rpartition("=")[2], cookies["__Host-lab-session"]):
         assert secret not in said
+
+
+async def test_a_database_that_dies_is_waited_for(stage: Any, servers: Any) -> None:
+    client = await stage.signed_in("ada")
+    _, postgres = servers
+    postgres.kill()
+    waiting = asyncio.create_task(client.post(f"/api/v1/labs/{LAB}/open"))
+    assert (await client.get(f"/api/v1/labs/{LAB}")).status_code == 200
+    await asyncio.to_thread(postgres.start)
+    assert (await waiting).status_code == 200
 
 
 async def test_a_circle_of_openings_ends(stage: Any) -> None:

@@ -112,8 +112,9 @@ class Feed:
     async def _forget_entries(self, session_id: str) -> None:
         try:
             await self._entries.forget_session(session_id)
-        except Exception:  # noqa: BLE001 - the entries lead nowhere without their session; pruning removes them later
-            self._log.exception("feed.entries_not_forgotten", session=session_id)
+        except ProblemError as error:
+            # They lead nowhere without their session; pruning removes them later.
+            self._log.warning("feed.entries_not_forgotten", session=session_id, code=error.code)
 
     def _begin(self) -> None:
         for task in self._tasks:

@@ -39,10 +39,8 @@ class Gateway:
     readiness: Callable[[], Awaitable[Health]]
 
     async def sign_out(self, scope: Scope) -> None:
-        """End the session of a request's cookie and the entries to labs that were made with it."""
-        session_id = await self.sessions.end(scope)
-        if session_id is not None:
-            await self.entries.forget_session(session_id)
+        """End the session of a request's cookie; its entries to labs and its streams end with it."""
+        await self.sessions.end(scope)
 
     async def describe_site(self, caller: Caller) -> Site:
         """Return what the dashboard must know; without the launcher's part while that is away."""

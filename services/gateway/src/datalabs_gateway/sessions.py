@@ -63,18 +63,17 @@ class Sessions:
         signed_in = await self._ask(SIGN_IN, attempt)
         return self._learn(digest_of(signed_in.secret), signed_in.session), signed_in.secret
 
-    async def end(self, scope: Scope) -> str | None:
-        """Sign out the session of a request's cookie; return its id, None when there was none."""
+    async def end(self, scope: Scope) -> None:
+        """Sign out the session of a request's cookie, if it has one."""
         secret = cookie_in(scope, SESSION)
         if not secret:
-            return None
+            return
         try:
             caller = await self.resolve(digest_of(secret))
         except SessionGoneError:
-            return None
+            return
         await self._ask(END_SESSION, EndSession(session_id=caller.session_id), caller)
         self.forget(caller.session_id)
-        return caller.session_id
 
     def believed(self, secret: str) -> Caller | None:
         """Return the caller of a cookie if no question to auth is due; for the hot path."""
