@@ -1,12 +1,13 @@
 """The supervisor's side of the nursery: start it, ask it for services and tasks."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,15 @@ _LINE_BYTES = 1024**2
 class Nursery:
     """One nursery process at a time; a new one may follow when it died."""
 
-    def __init__(self, *, environment: Mapping[str, str], log: Path, cwd: Path) -> None:
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        cwd: Path,
+        command: Sequence[str] = (sys.executable, "-m", "datalabs_standalone.nursery"),
+    ) -> None:
+        self._command = command
         self._environment = environment
         self._log = log
         self._cwd = cwd
@@ -44,7 +53,8 @@ class Nursery:
     def kill(self) -> None:
         """End one that was started early and is not needed."""
         if self._early is not None:
-            os.kill(self._early, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._early, signal.SIGKILL)
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -59,7 +69,7 @@ class Nursery:
         log = logs.open_log(self._log)
         try:
             pid = run_program(
-                [sys.executable, "-m", "datalabs_standalone.nursery"],
+                self._command,
                 environment=self._environment,
                 log=log,
                 death_signal=signal.SIGTERM,

@@ -24,7 +24,10 @@ from datalabs_contracts.rpc import SERVICES
 from datalabs_standalone.processes import end_with_parent, raise_open_files
 
 MESSAGE_BYTES = 65_536
-_TASKS = "datalabs_standalone.tasks"
+_MODULES = {service: f"datalabs_{service}.app" for service in SERVICES} | {
+    "tasks": "datalabs_standalone.tasks"
+}
+"""What is imported once; what cannot be is tried again in the fork that needs it, whose log then says why."""
 _ADOPTION_SECONDS = 5.0
 
 
@@ -37,47 +40,39 @@ def main() -> None:
     os.close(null)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
-    modules, errors = _import_everything()
+    _import_everything()
     gc.collect()
     gc.freeze()
-    control.send(json.dumps({"imported": sorted(modules), "errors": errors}).encode())
+    control.send(json.dumps({"imported": True}).encode())
     while True:
         data, descriptors, _flags, _address = socket.recv_fds(control, MESSAGE_BYTES, 1)
         if not data:
             return
-        answer = _fork(control, json.loads(data), descriptors[0], modules, errors)
+        answer = _fork(control, json.loads(data), descriptors[0])
         os.close(descriptors[0])
         control.send(json.dumps(answer).encode())
 
 
-def _import_everything() -> tuple[dict[str, ModuleType], dict[str, str]]:
-    modules: dict[str, ModuleType] = {}
-    errors: dict[str, str] = {}
+def _import_everything() -> None:
     # structlog imports rich for coloured tracebacks if it can: a fifteenth of all imports, and our logs are JSON.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    names = {service: f"datalabs_{service}.app" for service in SERVICES} | {"tasks": _TASKS}
-    for name, module in names.items():
+    for module in _MODULES.values():
         try:
-            modules[name] = importlib.import_module(module)
+            importlib.import_module(module)
         except Exception:  # noqa: BLE001 - one service that cannot be imported must not keep the others from living
             traceback.print_exc()
-            errors[name] = traceback.format_exc(limit=0).strip().splitlines()[-1]
     if sys.modules["rich"] is None:
         del sys.modules["rich"]
-    return modules, errors
 
 
 def _fork(
     control: socket.socket,
     request: dict[str, object],
     log: int,
-    modules: dict[str, ModuleType],
-    errors: dict[str, str],
 ) -> dict[str, object]:
-    name = str(request["name"])
-    module = "tasks" if request["kind"] == "task" else name
-    if module not in modules:
-        return {"error": f"cannot be imported: {errors.get(module, 'unknown')}"}
+    name = "tasks" if request["kind"] == "task" else str(request["name"])
+    if name not in _MODULES:
+        return {"error": f"is not known: {name}"}
     if threading.active_count() != 1:
         return {"error": "the nursery has threads, a fork of it would hang"}
     reading, writing = os.pipe()
@@ -89,7 +84,7 @@ def _fork(
                 os.close(reading)
                 os.close(writing)
                 control.close()
-                _become(request, log, modules[module])
+                _become(request, log, name)
             os._exit(70)  # EX_SOFTWARE; never back into the nursery's loop
         os.write(writing, str(grandchild).encode())
         os._exit(0)
@@ -100,7 +95,7 @@ def _fork(
     return {"pid": pid} if pid else {"error": "fork failed"}
 
 
-def _become(request: dict[str, object], log: int, module: ModuleType) -> None:
+def _become(request: dict[str, object], log: int, name: str) -> None:
     """Turn this fork into the service or task; does not return before it ends."""
     status = 1
     try:
@@ -115,10 +110,12 @@ def _become(request: dict[str, object], log: int, module: ModuleType) -> None:
         if isinstance(environment, dict):
             os.environ.update({str(key): str(value) for key, value in environment.items()})
         gc.enable()
-        _run(request, module)
+        _run(request, importlib.import_module(_MODULES[name]))
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            sys.stderr.write(f"{ended.code}\n")
     except BaseException:  # noqa: BLE001 - the edge of the process: report, then end
         traceback.print_exc()
     finally:
@@ -146,14 +143,16 @@ def _run(request: dict[str, object], module: ModuleType) -> None:
 def _wait_for_parent(supervisor: int) -> None:
     """Wait until the supervisor has become our parent, and only then ask to end with it.
 
-    Asked earlier, the kernel would tell us of the end of the process between, which is part of the plan.
+    Asked earlier, the kernel would tell us of the end of the process between, which is part of the plan. It is
+    SIGKILL: without NATS and PostgreSQL, which end at the same moment, there is nothing to end gracefully, and the
+    next start need not wait.
     """
     deadline = time.monotonic() + _ADOPTION_SECONDS
     while os.getppid() != supervisor:
         if time.monotonic() > deadline:
             raise SystemExit(71)  # EX_OSERR: the supervisor is gone
         time.sleep(0.001)
-    end_with_parent(signal.SIGTERM)
+    end_with_parent(signal.SIGKILL)
     if os.getppid() != supervisor:
         raise SystemExit(71)
 

@@ -31,7 +31,7 @@ from datalabs_standalone.reporting import PipeReporter, PlainReporter, Reporter,
 from datalabs_standalone.state import RunningParts, StateFolder, take_lock
 from datalabs_standalone.supervisor import Supervisor
 
-_CLEARING_SECONDS = 8.0
+_CLEARING_SECONDS = 4.0
 _DETACHED_SECONDS = 300
 
 

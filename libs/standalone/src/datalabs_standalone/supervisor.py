@@ -222,6 +222,7 @@ class Supervisor:
             self._stop.set()
 
     async def _stop_everything(self, *, keep_labs: bool, say: Say) -> None:
+        self._reporter.line("stopping, as asked" + (", labs go on" if keep_labs else ""))
         launcher = self._keepers.get("launcher")
         if not keep_labs and launcher is not None and launcher.ready.is_set():
             try:
