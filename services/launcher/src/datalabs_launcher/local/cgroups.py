@@ -15,6 +15,8 @@ ROOT = "/sys/fs/cgroup"
 V1 = ("memory", "pids", "cpu", "cpuacct")
 SHARES_PER_CORE = 1024
 WEIGHT_PER_CORE = 100
+_ALL_LABS = 4 * (os.cpu_count() or 1)
+"""All labs together weigh as much as so many busy processes of the platform; by default it would be one."""
 _SIGKILL = 9
 
 Groups = dict[str, str]
@@ -60,6 +62,8 @@ def bases(name: str, root: str = ROOT) -> Groups:
                 found[controller] = folder
         except OSError:
             continue
+    if folder := found.get("cpu", ""):
+        _write(f"{folder}/cpu.shares", str(_ALL_LABS * SHARES_PER_CORE))
     return found
 
 
@@ -77,6 +81,8 @@ def _unified_base(name: str, root: str) -> Groups:
                 except OSError:
                     if controllers != "+cpu":
                         raise
+            if os.path.exists(f"{folder}/cpu.weight"):
+                _write(f"{folder}/cpu.weight", str(min(10_000, _ALL_LABS * WEIGHT_PER_CORE)))
             # Moving our children in asks for write access at the common ancestor too.
             if os.access(f"{parent}/cgroup.procs", os.W_OK):
                 return {"unified": folder}

@@ -24,7 +24,7 @@ NESTED = 0x8000
 _ERROR, _DONE = 2, 3
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _GETROUTE = 24, 26
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _UP = 0x1
 _EXIST = 17
 _BUFFER = 1 << 18
@@ -35,7 +35,8 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
-_RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_LINK, _RTN_UNICAST = 254, 4, 253, 1
+_RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_LINK = 254, 4, 253
+_RTN_UNICAST, _RTN_UNREACHABLE = 1, 7
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -208,6 +209,25 @@ def add_route(netlink: Netlink, *, to: str | None, index: int, gateway: str | No
     body += number(_RTA_OIF, index)
     body += attribute(_RTA_GATEWAY, packed(gateway)) if gateway else b""
     netlink.ask(_NEWROUTE, CREATE | REPLACE, body)
+
+
+def _unreachable(network: str, bits: int) -> bytes:
+    body = struct.pack(
+        "=BBBBBBBBI",
+        *(_socket.AF_INET, bits, 0, 0),
+        *(_RT_TABLE_MAIN, _RTPROT_STATIC, 0, _RTN_UNREACHABLE, 0),
+    )
+    return body + attribute(_RTA_DST, packed(network))
+
+
+def refuse_network(netlink: Netlink, network: str, bits: int) -> None:
+    """Answer at once that an address of the network is unreachable, unless a longer route leads to it."""
+    netlink.ask(_NEWROUTE, CREATE | REPLACE, _unreachable(network, bits))
+
+
+def forget_network(netlink: Netlink, network: str, bits: int) -> None:
+    """Take `refuse_network` back."""
+    netlink.ask(_DELROUTE, 0, _unreachable(network, bits))
 
 
 def taken(netlink: Netlink) -> list[tuple[str, int]]:

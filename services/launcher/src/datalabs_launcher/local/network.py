@@ -189,6 +189,8 @@ def establish(plan: Plan, *, address: str, port: int, egress: bool, refused: Col
     notices: list[str] = []
     with netlink.Netlink() as socket:
         netlink.add_address(socket, veth.LOOPBACK, address)
+        # What is sent to a lab that has no network yet, or no more, must not leave by the default route.
+        netlink.refuse_network(socket, str(plan.network.network_address), plan.network.prefixlen)
         uplink = netlink.default_interface(socket)
     opened = bool(egress and uplink and _open(plan, uplink))
     if egress and not opened:
@@ -229,6 +231,7 @@ def dissolve(plan: Plan, *, address: str) -> None:
         if uplink:
             _close(plan, uplink)
         netlink.delete_address(socket, veth.LOOPBACK, address)
+        netlink.forget_network(socket, str(plan.network.network_address), plan.network.prefixlen)
 
 
 def _users(uplink: str) -> Path:
