@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import react from '@vitejs/plugin-react'
 import { defineConfig } from 'vite'
-import { mockPlatform } from './mock/plugin'
+import { mockPlatform } from './mock/plugin.ts'
 
 /** `--mode mock` answers the API from fixtures; otherwise `DATALABS_URL` says where a running platform is. */
 export default defineConfig(({ mode }) => ({

@@ -1,11 +1,18 @@
 /** Labs of the mock platform in every state that a page must show. */
 import type { Lab, LabState, Sample, Span, StoredEvent, Timeline, UsageRow } from '../src/api/model'
-import { ago } from './catalogue'
+import { ago } from './catalogue.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
-export const USUAL = { queued: 0.05, preparing: 0.3, starting: 0.5, answering: 0.4 }
+export const USUAL = {
+  environment: 0.1,
+  placing: 0.08,
+  probing: 0.4,
+  queued: 0.05,
+  starting: 0.4,
+  volumes: 0.2,
+}
 
 export function lab(fields: Partial<Lab> & { id: string; state: LabState; datalab: string }): Lab {
   const title = fields.datalab_title ?? fields.datalab
@@ -254,34 +261,45 @@ export function labsOfOthers(): Lab[] {
   ]
 }
 
+const PHASES: [string, number, number, string][] = [
+  ['queued', 0, 60, 'Waiting for its turn'],
+  ['volumes', 60, 290, 'Making your files ready'],
+  ['environment', 290, 380, 'Making the software ready'],
+  ['placing', 380, 450, 'Finding a place to run'],
+  ['starting', 450, 930, 'Starting'],
+  ['probing', 930, 1400, 'Waiting for the application to answer'],
+]
+const REACHED: Partial<Record<LabState, number>> = { queued: 0, preparing: 1, starting: 4 }
+
 export function timelineOf(item: Lab): Timeline {
   const start = Date.parse(item.created_at)
-  const marks: [string, number, number | null, string][] = [['queued', 0, 60, 'Asked for and stored']]
-  const reached = ['queued', 'preparing', 'starting', 'answering']
   const now = Date.now() - start
-  if (item.state === 'queued') marks[0] = ['queued', 0, null, item.progress?.text ?? '']
-  else {
-    marks.push(['preparing', 60, 380, 'Files mounted, software found ready'])
-    if (item.state === 'preparing') marks[1] = ['preparing', 60, null, item.progress?.text ?? '']
-    else {
-      marks.push(['starting', 380, 930, 'Its program was started'])
-      if (item.state === 'starting') marks[2] = ['starting', 380, null, item.progress?.text ?? '']
-      else marks.push(['answering', 930, 1400, 'It answered on its own address'])
+  const last = REACHED[item.state] ?? PHASES.length
+  const phases = PHASES.slice(0, last + 1).map(([name, from, to, text], index) => {
+    const running = index === last
+    const step = {
+      name: 'shim',
+      started_at: new Date(start + from).toISOString(),
+      ended_at: new Date(start + from + 65).toISOString(),
+      seconds: 0.065,
+      text: 'The namespaces were made',
+      steps: [],
     }
-  }
-  void reached
+    return {
+      name,
+      started_at: new Date(start + from).toISOString(),
+      ended_at: running ? null : new Date(start + to).toISOString(),
+      seconds: ((running ? now : to) - from) / 1000,
+      text: running ? (item.progress?.text ?? text) : text,
+      steps: name === 'starting' ? [step] : [],
+    }
+  })
   return {
     lab_id: item.id,
     attempt: item.attempt,
     trace_id: item.trace_id ?? null,
-    seconds: marks.at(-1)?.[2] ? (marks.at(-1)?.[2] ?? 0) / 1000 : now / 1000,
-    phases: marks.map(([name, from, to, text]) => ({
-      name,
-      started_at: new Date(start + from).toISOString(),
-      ended_at: to === null ? null : new Date(start + to).toISOString(),
-      seconds: ((to ?? now) - from) / 1000,
-      text,
-    })),
+    seconds: last < PHASES.length ? now / 1000 : 1.4,
+    phases,
     usual: USUAL,
   }
 }

@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Datalab, Lab, LaunchBody, Me, Preflight } from '../src/api/model'
-import { ago, collections, crowd, detail, SIZES, shipped } from './catalogue'
+import { ago, collections, crowd, detail, SIZES, shipped } from './catalogue.ts'
 import {
   history,
   lab,
@@ -18,7 +18,7 @@ import {
   timelineOf,
   USUAL,
   usageRows,
-} from './labs'
+} from './labs.ts'
 
 const ALPHABET = 'abcdefghjkmnpqrstuvwxyz23456789'
 const SAMPLE_MS = 2_000

@@ -1,5 +1,5 @@
 import type { Connect, Plugin } from 'vite'
-import { MockPlatform } from './platform'
+import { MockPlatform } from './platform.ts'
 
 /** Answer `/api/v1` from fixtures, in `vite --mode mock` and in `vite preview --mode mock` alike. */
 export function mockPlatform(): Plugin {

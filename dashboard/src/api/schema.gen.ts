@@ -1904,6 +1904,11 @@ export interface components {
              * @default
              */
             text: string;
+            /**
+             * Steps
+             * @description What the scheduler did in this phase, by its own clock.
+             */
+            steps?: components["schemas"]["TimelinePhase"][];
         };
         /**
          * TraceSummary
@@ -4719,7 +4724,8 @@ export interface operations {
                      *           "started_at": "2026-11-22T12:04:31Z",
                      *           "ended_at": "2026-11-22T12:04:31.020000Z",
                      *           "seconds": 0.02,
-                     *           "text": ""
+                     *           "text": "",
+                     *           "steps": []
                      *         }
                      *       ],
                      *       "usual": {
@@ -6248,9 +6254,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description `not_signed_in`: Sign in first */
             401: {

@@ -15,25 +15,16 @@ export interface Segment {
   text: string
 }
 
+/** The order of a launch; usual times come without one. */
+const ORDER = ['queued', 'volumes', 'environment', 'placing', 'starting', 'probing']
+
 const WORDS: Record<string, string> = {
-  requested: 'Asked for',
   queued: 'Queue',
-  resolve: 'Look up',
-  resolving: 'Look up',
-  admit: 'Admission',
-  admission: 'Admission',
-  preparing: 'Prepare',
   volumes: 'Files',
   environment: 'Software',
-  image: 'Software',
   placing: 'Place',
-  placed: 'Place',
-  submitting: 'Place',
   starting: 'Start',
   probing: 'First answer',
-  answering: 'First answer',
-  ready: 'Ready',
-  stopping: 'Stop',
 }
 
 /** A phase's name as a heading. */
@@ -70,11 +61,21 @@ export function segments(timeline: Timeline, now: number, finished: boolean): Se
     })
   }
   if (!finished) {
-    for (const [name, usual] of Object.entries(timeline.usual ?? {})) {
-      if (!seen.has(name)) rows.push({ name, seconds: 0, usual, state: 'ahead', fill: 0, text: '' })
-    }
+    // What stands before the phase of the moment was skipped and will not come any more.
+    const reached = Math.max(-1, ...timeline.phases.map((phase) => ORDER.indexOf(phase.name)))
+    const ahead = Object.entries(timeline.usual ?? {})
+      .filter(([name]) => !seen.has(name) && (place(name) > reached || reached < 0))
+      .sort(([a], [b]) => place(a) - place(b))
+    for (const [name, usual] of ahead)
+      rows.push({ name, seconds: 0, usual, state: 'ahead', fill: 0, text: '' })
   }
   return withShares(rows)
+}
+
+/** Unknown phases come last. */
+function place(name: string): number {
+  const at = ORDER.indexOf(name)
+  return at < 0 ? ORDER.length : at
 }
 
 function withShares(rows: Omit<Segment, 'share'>[]): Segment[] {

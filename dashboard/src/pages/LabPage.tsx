@@ -185,6 +185,7 @@ function TimelineTable({ timeline, lab, current }: { timeline: Timeline; lab: La
   const now = useFastNow()
   const going = current && coming(lab)
   const parts = segments(timeline, now, !going)
+  const steps = new Map(timeline.phases.map((phase) => [phase.name, phase.steps ?? []]))
   const longest = Math.max(0.001, ...parts.map((part) => Math.max(part.seconds, part.usual ?? 0)))
   return (
     <>
@@ -219,6 +220,12 @@ function TimelineTable({ timeline, lab, current }: { timeline: Timeline; lab: La
                   {part.text && (
                     <div style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>{part.text}</div>
                   )}
+                  {steps.get(part.name)?.map((step) => (
+                    <div key={`${step.name}${step.started_at}`} className={css.step}>
+                      <span>{step.text || phaseWord(step.name)}</span>
+                      <span>{duration(step.seconds)}</span>
+                    </div>
+                  ))}
                 </td>
                 <td data-number>{part.state === 'ahead' ? '–' : duration(part.seconds)}</td>
                 <td data-number>{part.usual === null ? '–' : duration(part.usual)}</td>

@@ -9,13 +9,9 @@ import { Mark } from '#/shell/Mark'
 import { SignInForm } from '#/shell/SignInForm'
 import css from '#/shell/shell.module.css'
 import { hue, lines } from '#/theme/spectrum'
+import { ownAddress } from './ownAddress'
 
 const route = getRouteApi('/sign-in')
-
-/** Only addresses of our own: a foreign `next` must not lead anybody away after signing in. */
-export function ownAddress(next: string | undefined): string {
-  return next?.startsWith('/') && !next.startsWith('//') && !next.startsWith('/\\') ? next : '/catalogue'
-}
 
 export function SignIn() {
   useDocumentTitle('Sign in · Open Datalabs')
