@@ -20,7 +20,8 @@ async def main(account: dict[str, str], channel: dict[str, str]) -> None:
         fact = message.subject.rpartition(".")[2]
         if fact in LIFE:
             lab = json.loads(message.data)["lab"]
-            print(message.headers["ce-time"], lab["id"], lab["owner"], lab["name"], fact, lab["reason"] or "")
+            moment = (message.headers or {})["ce-time"]
+            print(moment, lab["id"], lab["owner"], lab["name"], fact, lab["reason"] or "")
 
 
 if __name__ == "__main__":

@@ -82,16 +82,22 @@ class RunningPostgres:
         """Start and wait until it accepts connections."""
         postgres.prepare(self.server, superuser_password=self.superuser_password)
         log = self.server.folder / "log"
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(postgres.command(self.server), stdout=output, stderr=output)
         deadline = time.monotonic() + START_TIMEOUT
         while True:
+            if self.process is None or self.process.poll() is not None:
+                # The children of a killed server hold its shared memory for a moment: the first restart may fail.
+                with log.open("ab") as output:
+                    self.process = subprocess.Popen(
+                        postgres.command(self.server), stdout=output, stderr=output
+                    )
             try:
                 postgres.declare(
                     self.server, superuser_password=self.superuser_password, passwords=self.passwords
                 )
             except psycopg.OperationalError:
-                _expect_alive(self.process, log, deadline)
+                if time.monotonic() > deadline:
+                    raise ServerFailedError(log.read_text(errors="replace")[-2000:]) from None
+                time.sleep(POLL)
             else:
                 return
 
