@@ -42,7 +42,7 @@ async def test_a_new_version_leaves_the_old_one_with_its_own_files(desk: Any) ->
     (folder / "start.txt").write_text("one")
     await desk.importer.refresh()
     (folder / "start.txt").write_text("two")
-    desk.write("radio", version="1.1")
+    desk.write("radio", version="1.1", ours={"starters": ["start.txt"]})
     await desk.clock.advance(1)
     await desk.importer.refresh()
     detail = await desk.catalogue.get(DatalabRef(slug="radio"))
@@ -51,6 +51,7 @@ async def test_a_new_version_leaves_the_old_one_with_its_own_files(desk: Any) ->
     for version, words in (("1.0", "one"), ("1.1", "two"), (None, "two")):
         found = await desk.specifications.specify(SpecificationQuery(datalab="radio", version=version))
         assert (Path(found.source) / "start.txt").read_text() == words
+        assert found.starters == ([] if version == "1.0" else [f"{found.source}/start.txt"])
 
 
 async def test_a_removed_folder_is_withdrawn_and_comes_back(desk: Any) -> None:

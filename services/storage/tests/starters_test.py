@@ -126,5 +126,7 @@ def test_a_person_who_swaps_folders_meanwhile_gets_nothing_written_elsewhere(
 
 
 def test_a_missing_starter_is_left_out(home: Path, source: Path) -> None:
-    copied = copy_starters(home, "lab", [source / "gone", source / "start.ipynb"], given=set(), uid=UID)
+    copied = copy_starters(
+        home, "lab", [source / "gone", Path("conftest.py"), source / "start.ipynb"], given=set(), uid=UID
+    )
     assert copied == ["start.ipynb"]

@@ -241,7 +241,9 @@ class LaunchSpecification(Contract):
     activity: str = Field(default="", description="`jupyter` when kernels tell activity, else empty.")
     parameters: dict[str, Any] = Field(default_factory=dict)
     collections: list[CollectionId] = Field(default_factory=list)
-    starters: list[str] = Field(default_factory=list, description="Files copied into the home once.")
+    starters: list[str] = Field(
+        default_factory=list, description="Files copied into the home once, absolute paths."
+    )
     source: str = Field(description="The folder of the version's own files on the launcher's machine.")
     start_timeout_seconds: float = Field(default=120, gt=0)
     stop_seconds: float = Field(

@@ -1,6 +1,7 @@
 """Launch specifications: choices checked, defaults filled in."""
 
 import asyncio
+from pathlib import Path
 
 from datalabs_catalogue import schemas
 from datalabs_catalogue.errors import (
@@ -70,7 +71,7 @@ class Specifications:
             activity=specification.activity,
             parameters=await asyncio.to_thread(_parameters, specification, query),
             collections=collections,
-            starters=specification.starters,
+            starters=[str(Path(specification.source) / name) for name in specification.starters],
             source=specification.source,
             start_timeout_seconds=specification.start_timeout_seconds,
             stop_seconds=specification.stop_seconds,

@@ -6,6 +6,7 @@ is ever run.
 
 import hashlib
 import html.parser
+import logging
 import os
 import re
 import ssl
@@ -87,6 +88,8 @@ class Index:
     """One simple index."""
 
     def __init__(self, *, url: str, largest: int) -> None:
+        # At its usual level the library logs whole addresses, and an index's may hold a password.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         self._url = url.rstrip("/")
         self._largest = largest
 

@@ -71,6 +71,9 @@ def _parts(folder: str) -> list[str]:
 def _expanded(sources: Iterable[Path]) -> Iterator[tuple[str, Path]]:
     """Give (name in the home, file) of each starter; a folder gives its files. Links and special files are left out."""
     for source in sources:
+        if not source.is_absolute():
+            log.warning("starters.not_absolute", file=str(source))
+            continue
         try:
             mode = source.lstat().st_mode
         except OSError as error:
