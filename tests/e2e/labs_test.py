@@ -66,6 +66,19 @@ async def test_the_lab_side(ada: Datalabs) -> None:
     assert "authorization" not in seen
 
 
+async def test_a_lab_reads_its_collections(ada: Datalabs) -> None:
+    lab = await ada.launch("stub")
+    await lab.ready(timeout=60)
+    async with ada.visit(await lab.open()) as browser:
+        assert (await browser.get("/read/data/numbers/primes.txt")).text.startswith("2 3 5 7")
+    [collection] = [item async for item in ada.items("/collections")]
+    assert (collection["id"], collection["path"], collection["available"]) == (
+        "numbers",
+        "/data/numbers",
+        True,
+    )
+
+
 async def test_a_silent_lab_times_out_with_its_last_lines(ada: Datalabs) -> None:
     lab = await ada.launch("silent")
     with pytest.raises(LabEndedError) as ended:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -12,6 +13,8 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             path = head.split(b" ", 2)[1].decode()
             if path.startswith("/environment"):
                 body = json.dumps(dict(os.environ)).encode()
+            elif path.startswith("/read/"):
+                body = Path(path.removeprefix("/read")).read_bytes()
             elif path.startswith("/headers"):
                 body = head
             else:
