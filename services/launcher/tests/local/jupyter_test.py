@@ -92,6 +92,12 @@ async def test_what_a_person_installs_outlives_the_lab(jupyter: Any, tmp_path: P
     assert "ModuleNotFoundError" in other
 
 
+async def test_a_package_comes_from_the_sites_index_through_the_labs_own_network(jupyter: Any) -> None:
+    code = "pip install tabulate 2>&1 && cd /tmp && python -c 'import tabulate; print(tabulate.__file__)'"
+    text = await said(jupyter, job(jupyter, "sh", "-c", code))
+    assert "/media/home/.datalabs/packages/jupyterlab-1.0/lib/" in text, text
+
+
 KERNEL = """
 from jupyter_client.manager import start_new_kernel
 manager, client = start_new_kernel()

@@ -69,28 +69,45 @@ def test_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
     assert len(logs.tail(tmp_path, lines=3)[0][0]) == logs.LONGEST_LINE
 
 
-def test_as_many_labs_start_at_once_as_there_are_cores() -> None:
-    now = [0.0]
-    pace = pacing.Pace(cores=2, busy_seconds=1.0, now=lambda: now[0])
+def _pace(now: list[float], waiting: list[int]) -> pacing.Pace:
+    return pacing.Pace(cores=2, busy_seconds=1.0, now=lambda: now[0], waiting=lambda: waiting[0])
+
+
+def test_however_busy_the_machine_is_one_lab_a_core_and_second_starts() -> None:
+    now, waiting = [0.0], [50]
+    pace = _pace(now, waiting)
     for _ in range(2):
         assert pace.may_start()
         pace.started()
-    pace._idle = 0.0
-    pace._last = (now[0], 0, 0)
+    now[0] = 0.9
     assert not pace.may_start()
     now[0] = 1.1
     assert pace.may_start()
 
 
-def test_an_idle_machine_takes_a_few_more() -> None:
-    pace = pacing.Pace(cores=2, busy_seconds=1.0, now=lambda: 0.0)
-    for _ in range(2):
-        pace.started()
-    pace._idle, pace._last = 0.9, (0.0, 0, 0)
+def test_labs_start_as_long_as_few_wait_for_a_core() -> None:
+    now, waiting = [0.0], [0]
+    pace = _pace(now, waiting)
+    pace.started()
+    pace.started()
+    assert not pace.may_start()  # those two do not show among the runnable yet
+    now[0] = 0.06
+    waiting[0] = 3
     assert pace.may_start()
-    pace.started()
-    pace.started()
+    waiting[0] = 4
     assert not pace.may_start()
+
+
+def test_a_glimpse_of_idleness_lets_no_flood_in() -> None:
+    now, waiting = [0.0], [0]
+    pace = _pace(now, waiting)
+    started = 0
+    while now[0] < 1.0:
+        if pace.may_start():
+            pace.started()
+            started += 1
+        now[0] += 0.01
+    assert started == 2 * pacing.MOST_PER_CORE
 
 
 def _addresses(file: Path, now: list[float], bits: int = 28) -> network.Addresses:

@@ -111,7 +111,7 @@ class Machine:
             found.append(
                 "Labs share this machine's network: its services and other labs can be reached from them."
             )
-        if not self.means.groups:
+        if not {"memory", "unified"} & set(self.means.groups):
             found.append(
                 "Memory is watched here, not bounded: a lab over its limit is ended within a second."
             )
