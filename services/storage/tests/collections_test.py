@@ -197,3 +197,23 @@ async def test_two_processes_install_once(desk: Any) -> None:
     await asyncio.gather(first.refresh(), desk.collections.refresh())
     assert (await get(desk)).available
     assert len(desk.shelf.fetched) == 1
+
+
+async def test_one_on_its_way_is_worth_waiting_for(desk: Any) -> None:
+    desk.describe("sun", FILES, package="sunpy==7.0.5")
+    going, go = asyncio.Event(), asyncio.Event()
+    fetch = desk.shelf.fetch
+
+    async def slowly(*arguments: Any) -> Any:
+        going.set()
+        await go.wait()
+        return await fetch(*arguments)
+
+    desk.shelf.fetch = slowly
+    installing = asyncio.create_task(desk.collections.refresh())
+    await going.wait()
+    error = await refused(desk, "sun")
+    assert (error.code, error.retry_after) == (ProblemCode.SERVICE_UNAVAILABLE, 3)
+    go.set()
+    await installing
+    assert (await desk.collections.mount("sun")).read_only

@@ -27,6 +27,7 @@ from datalabs_storage.disk import Disk
 from datalabs_storage.errors import (
     DiskFullError,
     InstallationError,
+    NotYetError,
     UnknownCollectionError,
     VolumeUnavailableError,
 )
@@ -115,7 +116,7 @@ class Collections:
     async def mount(self, collection_id: str) -> Mount:
         """Return the read-only mount of a collection, waiting a little if it is about to be there.
 
-        Raises `UnknownCollectionError`, `VolumeUnavailableError`.
+        Raises `UnknownCollectionError`, `VolumeUnavailableError`, `NotYetError`.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.wait.total_seconds()), self._changed:
@@ -123,18 +124,17 @@ class Collections:
         state = self._states.get(collection_id)
         if state is None:
             if self._signature is None:
-                raise VolumeUnavailableError("The collections are still being looked at.", retry_after=SOON)
+                raise NotYetError("The collections are still being looked at.", retry_after=SOON)
             raise UnknownCollectionError(collection_id)
         place = self._layout.collections / collection_id
         if state.available and not is_real_folder(place):
             state.verified_at = None
             await self._set(state, available=False, message="Its files are gone.")
         if not state.available:
-            soon = state.message in {WAITING, INSTALLING}
-            raise VolumeUnavailableError(
-                f"The collection {collection_id} is not available: {state.message}",
-                retry_after=SOON if soon else None,
-            )
+            detail = f"The collection {collection_id} is not available: {state.message}"
+            if state.message in {WAITING, INSTALLING}:
+                raise NotYetError(detail, retry_after=SOON)
+            raise VolumeUnavailableError(detail)
         return Mount(source=str(place), target=f"/data/{collection_id}", read_only=True)
 
     async def list(self, query: PageQuery) -> Page[Collection]:

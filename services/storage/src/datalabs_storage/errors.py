@@ -4,10 +4,17 @@ from datalabs_contracts.problems import ProblemCode, ProblemError
 
 
 class VolumeUnavailableError(ProblemError):
-    """A volume or collection cannot be mounted now; with `retry_after` (seconds) it may be soon."""
+    """A volume or collection cannot be mounted; asking again at once will not help."""
 
-    def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
-        super().__init__(ProblemCode.VOLUME_UNAVAILABLE, detail, retry_after=retry_after)
+    def __init__(self, detail: str) -> None:
+        super().__init__(ProblemCode.VOLUME_UNAVAILABLE, detail)
+
+
+class NotYetError(ProblemError):
+    """A collection is on its way: whoever waits a little and asks again gets it."""
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        super().__init__(ProblemCode.SERVICE_UNAVAILABLE, detail, retry_after=retry_after)
 
 
 class UnknownCollectionError(ProblemError):
