@@ -87,6 +87,22 @@ def test_a_moved_folder_is_followed(state: StateFolder) -> None:
     assert load(PlatformSettings, other.settings_file).state_folder == other.root
 
 
+def test_the_labs_side_address_follows_unless_it_is_the_operators(state: StateFolder) -> None:
+    made = configuration.configure(state, UpOptions(port=PORT))
+    chosen = configuration.with_labs_address(state, made, "198.18.16.1")
+    assert chosen.labs_address == "198.18.16.1"
+    assert load(PlatformSettings, state.settings_file).api_url_for_labs == f"http://198.18.16.1:{PORT}"
+    configuration.with_labs_address(state, made, "198.19.0.1")
+    assert load(PlatformSettings, state.settings_file).api_url_for_labs == f"http://198.19.0.1:{PORT}"
+    configuration.with_labs_address(state, made, "")
+    assert not load(PlatformSettings, state.settings_file).api_url_for_labs
+    text = state.settings_file.read_text()
+    mine = settings_file.with_value(text, "platform", "api_url_for_labs", "https://api.example.org")
+    state.settings_file.write_text(mine)
+    configuration.with_labs_address(state, made, "198.18.16.1")
+    assert load(PlatformSettings, state.settings_file).api_url_for_labs == "https://api.example.org"
+
+
 def test_garbled_settings_are_one_line(state: StateFolder) -> None:
     state.settings_file.write_text("[nats]\nservers = []\n")
     with pytest.raises(SettingsError, match="lacks or garbles"):

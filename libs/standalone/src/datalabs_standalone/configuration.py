@@ -4,11 +4,14 @@ The supervisor reads the few values that it needs itself; the services read all 
 """
 
 import errno
+import hashlib
+import ipaddress
+import itertools
 import os
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,10 +27,13 @@ FIRST_PORT = 8080
 TOPOLOGY = "topology"
 SUPERUSER = "postgres"
 """The name under which the database superuser's password stands among the services' own."""
-_FIRST_NATS_PORT, _LAST_NATS_PORT = 4222, 4321
+_NATS_PORTS = range(12_222, 16_222)
+"""Below the kernel's ephemeral range and the labs' ring. Where a folder begins to look depends on its path, so that
+platforms of one machine that start at the same moment do not meet.
+"""
 _POSTGRES_PORT = 5432
-_LABS_ADDRESS = "198.18.77.1"
-"""In the range for benchmarks of network devices (RFC 2544): no site routes it, and it is only ever local."""
+_LABS_NETWORK = ipaddress.IPv4Network("198.18.0.0/15")
+"""Where labs' own networks lie: the range for benchmarks of network devices (RFC 2544), which no site routes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,6 @@ def _first_settings(state: StateFolder, options: UpOptions) -> str:
     port = options.port or FIRST_PORT
     public_url, scheme, labs_port = _addresses(port, options.public_url)
     users = (*SERVICES, STANDALONE, TOPOLOGY, SUBSCRIBER)
-    labs_address = _LABS_ADDRESS if os.geteuid() == 0 else ""
     launcher: dict[str, object] = {"scheduler": options.scheduler or "auto"}
     if options.insecure_process_labs is not None:
         launcher["insecure_process_labs"] = options.insecure_process_labs
@@ -98,12 +103,10 @@ def _first_settings(state: StateFolder, options: UpOptions) -> str:
         "labs_port": labs_port,
         "content": content_folders(),
     }
-    if labs_address:
-        platform["api_url_for_labs"] = f"http://{labs_address}:{port}"
     values: dict[str, dict[str, object]] = {
         "platform": platform,
-        "standalone": {"host": options.host or LOOPBACK, "port": port, "labs_address": labs_address},
-        "nats": {"servers": [f"nats://{LOOPBACK}:{free_nats_port()}"]},
+        "standalone": {"host": options.host or LOOPBACK, "port": port},
+        "nats": {"servers": [f"nats://{LOOPBACK}:{free_nats_port(state)}"]},
         "nats.passwords": {user: new_password() for user in users},
         "postgres": {"host": state.run, "port": _POSTGRES_PORT},
         "postgres.passwords": {user: secrets.token_hex(16) for user in (*SERVICES, SUPERUSER)},
@@ -148,9 +151,6 @@ def _apply(file: Path, options: UpOptions) -> None:
         ]
     if port != old_port:
         changes.append(("standalone", "port", port))
-        labs_address = content.get("standalone", {}).get("labs_address")
-        if labs_address:
-            changes.append(("platform", "api_url_for_labs", f"http://{labs_address}:{port}"))
     for section, name, value in changes:
         text = settings_file.with_value(text, section, name, value)
     if text != before:
@@ -170,7 +170,7 @@ def _read(state: StateFolder) -> Configuration:
             labs_domain=str(_value(content, "platform", "labs_domain", "localhost")),
             labs_address=str(_value(content, "standalone", "labs_address", "")),
             edge_workers=int(_value(content, "standalone", "edge_workers", 0)) or max(1, _cores() // 2),
-            nats_port=int(urlsplit(servers[0]).port or _FIRST_NATS_PORT),
+            nats_port=int(urlsplit(servers[0]).port or _NATS_PORTS[0]),
             nats_passwords={str(user): str(word) for user, word in passwords.items()},
             postgres_folder=Path(content["postgres"]["host"]),
             postgres_port=int(content["postgres"].get("port", _POSTGRES_PORT)),
@@ -225,20 +225,46 @@ def check_port(configuration: Configuration) -> None:
         )
 
 
-def free_nats_port(avoid: int | None = None) -> int:
-    """Return a port of the loopback address for NATS: its usual one if nobody has it."""
-    for port in range(_FIRST_NATS_PORT, _LAST_NATS_PORT + 1):
-        if port != avoid and not listening(LOOPBACK, port):
+def free_nats_port(state: StateFolder) -> int:
+    """Return a port of the loopback address for NATS that nobody has."""
+    digest = hashlib.sha256(os.fsencode(state.root)).digest()
+    first = int.from_bytes(digest[:4], "big") % len(_NATS_PORTS)
+    for port in itertools.chain(_NATS_PORTS[first:], _NATS_PORTS[:first]):
+        if not listening(LOOPBACK, port):
             return port
-    raise PortTakenError(f"all ports from {_FIRST_NATS_PORT} to {_LAST_NATS_PORT} are in use.")
+    raise PortTakenError(f"all ports from {_NATS_PORTS[0]} to {_NATS_PORTS[-1]} are in use.")
 
 
 def with_free_nats_port(state: StateFolder, configuration: Configuration) -> Configuration:
     """Move NATS to another port when somebody else has taken its own."""
     if not listening(LOOPBACK, configuration.nats_port):
         return configuration
-    port = free_nats_port(avoid=configuration.nats_port)
+    port = free_nats_port(state)
     text = state.settings_file.read_text(encoding="utf-8")
     servers = [f"nats://{LOOPBACK}:{port}"]
     write_private(state.settings_file, settings_file.with_value(text, "nats", "servers", servers))
     return _read(state)
+
+
+def with_labs_address(state: StateFolder, configuration: Configuration, chosen: str) -> Configuration:
+    """Let labs reach the API at their side's address: the operator's, else the one `chosen` for this folder.
+
+    An address that the operator wrote into `platform.api_url_for_labs` stays; one that we wrote follows.
+    """
+    address = configuration.labs_address or chosen
+    content = settings_file.read(state.settings_file)
+    known = str(content.get("platform", {}).get("api_url_for_labs", ""))
+    wanted = f"http://{address}:{configuration.port}" if address else ""
+    if known != wanted and _is_ours(known):
+        text = state.settings_file.read_text(encoding="utf-8")
+        write_private(
+            state.settings_file, settings_file.with_value(text, "platform", "api_url_for_labs", wanted)
+        )
+    return replace(configuration, labs_address=address)
+
+
+def _is_ours(url: str) -> bool:
+    try:
+        return not url or ipaddress.ip_address(urlsplit(url).hostname or "") in _LABS_NETWORK
+    except ValueError:
+        return False

@@ -31,7 +31,8 @@ class StandaloneSettings(Settings):
     port: int = Field(default=8080, ge=1, le=65_535, description="Port that browsers connect to.")
     labs_address: str = Field(
         default="",
-        description="Second address, for labs with a network of their own: they reach the API there and nothing else.",
+        description="Second address, for labs with a network of their own: they reach the API there and nothing "
+        "else. Empty: chosen for this state folder.",
     )
     edge_workers: int = Field(default=0, ge=0, description="Threads of the edge; 0: half of the cores.")
 

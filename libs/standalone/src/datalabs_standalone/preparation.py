@@ -10,9 +10,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from datalabs_contracts.rpc import SERVICES, STANDALONE
+from datalabs_launcher.local import network
 from datalabs_standalone import credentials, nats, postgres
 from datalabs_standalone.blueprint import Blueprint, ProgramPlan
-from datalabs_standalone.configuration import Configuration, check_port, configure, with_free_nats_port
+from datalabs_standalone.configuration import (
+    Configuration,
+    check_port,
+    configure,
+    with_free_nats_port,
+    with_labs_address,
+)
 from datalabs_standalone.edge import EdgeSettings, write_config
 from datalabs_standalone.failures import MissingProgramError
 from datalabs_standalone.options import LOOPBACK, UpOptions, domain_notice
@@ -33,6 +40,7 @@ def prepare(state: StateFolder, options: UpOptions) -> Blueprint:
     configuration = with_free_nats_port(state, configure(state, options))
     check_port(configuration)
     check_programs()
+    configuration = with_labs_address(state, configuration, network.api_address(state.root) or "")
     new = not state.credentials_file.exists()
     with writing(state.root):
         credentials.make_keys(state)
@@ -140,7 +148,7 @@ def edge_settings(state: StateFolder, configuration: Configuration, admin: Path)
         public_host=public.hostname or "localhost",
         public_url=configuration.public_url,
         labs_domain=configuration.labs_domain,
-        api_listener=labs_api if configuration.host != "0.0.0.0" else None,  # noqa: S104 - it includes that address
+        api_listener=labs_api,
         gateway_socket=state.run / "gateway.sock",
         observer_socket=state.run / "observer.sock",
         admin_socket=admin,
