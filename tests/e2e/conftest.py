@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -20,8 +21,9 @@ async def ada(platform: RunningPlatform) -> AsyncIterator[Datalabs]:
         yield datalabs
         for lab in await datalabs.labs():
             await lab.delete()
-        for lab in await datalabs.labs():
-            await lab.until(lambda lab: lab.state.ended or lab.deleted, timeout=30)
+        async with asyncio.timeout(30):
+            while await datalabs.labs():  # stopped first, then hidden
+                await asyncio.sleep(0.1)
 
 
 @pytest.fixture
