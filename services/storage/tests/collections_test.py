@@ -144,7 +144,8 @@ async def test_a_removed_description_withdraws_and_comes_back(desk: Any) -> None
 
 
 async def test_unknown_collections_have_their_code(desk: Any) -> None:
-    assert (await refused(desk, "nowhere")).code == ProblemCode.VOLUME_UNAVAILABLE, (
+    early = await refused(desk, "nowhere")
+    assert (early.code, early.retry_after) == (ProblemCode.SERVICE_UNAVAILABLE, 3), (
         "nothing was looked at yet"
     )
     await desk.collections.refresh()
