@@ -51,6 +51,28 @@ async def test_submitting_again_and_again_runs_it_once(bench: Any) -> None:
     await other.aclose()
 
 
+async def test_each_launcher_hears_of_changes(bench: Any) -> None:
+    job = await bench.running("sleep", "60")
+    other = bench.new_scheduler()
+    await other.start()
+    watches = [bench.scheduler.watch(), other.watch()]
+    began = time.monotonic()
+    await other.stop(job.job_id, grace=5)
+    for watch in watches:
+        seen = await asyncio.wait_for(anext(watch), 10)
+        while seen.state is not JobState.ENDED:
+            seen = await asyncio.wait_for(anext(watch), 10)
+    assert time.monotonic() - began < 3
+    await other.aclose()
+
+
+async def test_what_happens_before_the_first_look_is_not_missed(bench: Any) -> None:
+    watch = bench.scheduler.watch()
+    seen = await bench.ended("true")
+    first = await asyncio.wait_for(anext(watch), 1)
+    assert (first.job_id, first.state) == (seen.job_id, JobState.ENDED)
+
+
 async def test_a_lab_outlives_the_launcher_and_is_found_again(bench: Any) -> None:
     job = await bench.running("sleep", "60")
     before = bench.state(job.job_id)

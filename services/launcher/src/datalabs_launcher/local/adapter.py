@@ -217,6 +217,7 @@ class LocalScheduler:
             shim = Shim.start(job.attempt.folder, self._machine.interpreter)
         except OSError as error:
             self._log.error("local.shim_not_started", job=job.attempt.job_id, reason=str(error))
+            job.state = job.attempt.settle(never_started=True)
             raise SubmitRefusedError(f"The lab's supervisor could not be started: {error}") from error
         self._hold(job, shim)
 

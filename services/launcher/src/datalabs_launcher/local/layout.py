@@ -1,6 +1,7 @@
 """The local scheduler's folders within the state folder, and how an attempt's folder is made.
 
-labs/            0700  one folder an attempt; network.json, addresses, news.sock; .purged/ names what must not run again
+labs/            0700  one folder an attempt; network.json, addresses; .purged/ names what must not
+                       run again, .news/ has the sockets of launchers that want to hear of changes
 environments/    0755  one folder a datalab version; labs see their own one only
 """
 
@@ -25,7 +26,7 @@ class Layout:
         self.state_folder = state_folder.resolve()
         self.labs = self.state_folder / "labs"
         self.environments = self.state_folder / "environments"
-        self.news = self.labs / "news.sock"
+        self.news = self.labs / ".news"
         self._purged = self.labs / ".purged"
 
     def make(self) -> None:

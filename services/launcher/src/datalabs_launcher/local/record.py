@@ -1,5 +1,5 @@
 # pathlib alone takes a shim as long to import as all else that it needs:
-# ruff: noqa: PTH104, PTH119, PTH120
+# ruff: noqa: PTH104, PTH208
 """What a shim writes: its lab's output, bounded, and its state, atomically. Standard library only.
 
 `state.json` is the whole truth about an attempt; who watches is poked by a datagram after each change.
@@ -63,21 +63,23 @@ class State:
         poke(self._poke, self._job)
 
 
-def poke(path: str | None, job: str) -> None:
-    """Tell the launcher, if it is there, that a job has news; the folder by descriptor, as socket paths are short."""
-    if not path:
+def poke(folder: str | None, job: str) -> None:
+    """Tell each launcher that listens in the folder that a job has news; by descriptor, as socket paths are short."""
+    if not folder:
         return
     try:
-        folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return
     sender = _socket.socket(
         _socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
     )
     try:
-        sender.sendto(job.encode(), f"/proc/self/fd/{folder}/{os.path.basename(path)}")
-    except OSError:
-        pass  # nobody listens, or too much news: the launcher also looks by itself
+        for name in os.listdir(fd):
+            try:
+                sender.sendto(job.encode(), f"/proc/self/fd/{fd}/{name}")
+            except OSError:
+                continue  # nobody there any more, or too much news: launchers also look by themselves
     finally:
         sender.close()
-        os.close(folder)
+        os.close(fd)
