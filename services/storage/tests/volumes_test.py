@@ -137,7 +137,8 @@ async def test_a_release_of_nothing_is_fine(desk: Any) -> None:
 async def test_use_is_measured_when_asked_and_kept(desk: Any) -> None:
     prepared = await desk.prepare()
     (Path(prepared.mounts[0].source) / "data").write_bytes(b"x" * 500_000)
-    assert (await desk.volumes.list(VolumesQuery(owner="ada"))).items[0].used_bytes is None
+    unmeasured = (await desk.volumes.list(VolumesQuery(owner="ada"))).items
+    assert unmeasured[0].used_bytes is None, "who does not ask for figures does not wait for them"
     measured = (await desk.volumes.list(VolumesQuery(owner="ada", measure=True))).items
     assert [volume.kind for volume in measured] == [VolumeKind.HOME, VolumeKind.SCRATCH]
     assert 500_000 <= measured[0].used_bytes < 600_000

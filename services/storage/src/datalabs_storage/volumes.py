@@ -1,6 +1,7 @@
 """Volumes: homes, scratch folders, what is mounted for an attempt, what they hold."""
 
 import asyncio
+import builtins
 from datetime import timedelta
 from pathlib import Path
 
@@ -123,22 +124,22 @@ class VolumeKeeper:
                 log.warning("volumes.not_removed", folder=str(retired / name), reason=str(error))
 
     async def list(self, query: VolumesQuery) -> Volumes:
-        """Return somebody's volumes; if asked to measure, waits a little for new figures."""
-        async with self._database.reading() as session:
-            found = await Store(session).volumes_of(query.owner, LISTED)
-        if not query.measure:
-            return Volumes(items=found)
+        """Return somebody's volumes; old figures are renewed in the background, waited for a little if asked to."""
+        found = await self._volumes_of(query.owner)
         old = self._clock.now() - self._measure_every
         tasks = [
             self._measure(volume)
             for volume in found
             if volume.measured_at is None or volume.measured_at < old
         ]
-        if tasks:
-            await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
-            async with self._database.reading() as session:
-                found = await Store(session).volumes_of(query.owner, LISTED)
-        return Volumes(items=found)
+        if not tasks or not query.measure:
+            return Volumes(items=found)
+        await asyncio.wait(tasks, timeout=ANSWER_WITHIN)
+        return Volumes(items=await self._volumes_of(query.owner))
+
+    async def _volumes_of(self, owner: str) -> "builtins.list[Volume]":
+        async with self._database.reading() as session:
+            return await Store(session).volumes_of(owner, LISTED)
 
     async def start(self) -> None:
         """Nothing to begin: measuring starts when somebody asks."""
