@@ -22,7 +22,7 @@ async def ada(platform: RunningPlatform) -> AsyncIterator[Datalabs]:
         for lab in await datalabs.labs():
             await lab.delete()
         async with asyncio.timeout(30):
-            while await datalabs.labs():  # stopped first, then hidden
+            while await datalabs.labs():  # noqa: ASYNC110 - stopped first, then hidden
                 await asyncio.sleep(0.1)
 
 

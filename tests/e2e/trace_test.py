@@ -13,6 +13,7 @@ from datalabs_client import Datalabs
 pytestmark = pytest.mark.e2e
 
 LAUNCHES = 20
+OURS = {f"datalabs-{service}" for service in ("gateway", "launcher", "catalogue", "storage", "accounting")}
 TOLERANCE = 0.05
 
 
@@ -61,7 +62,7 @@ async def test_twenty_launches_span_by_span(ada: Datalabs, admin: Datalabs) -> N
         async def whole(trace_id: str = trace_id) -> list[dict[str, Any]] | None:
             spans = await spans_of(admin, trace_id)
             services = {span["service"] for span in spans}
-            wanted = {"dashboard", "edge", "gateway", "launcher", "catalogue", "storage", "accounting"}
+            wanted = {"dashboard", "edge", *OURS}
             return spans if wanted <= services else None
 
         spans = await eventually(whole, seconds=20)
@@ -73,7 +74,7 @@ async def test_twenty_launches_span_by_span(ada: Datalabs, admin: Datalabs) -> N
             if span["trace_id"] == trace_id and span["span_id"] != click_id and span["parent_id"] not in known
         ]
         assert orphans == []
-        names = {span["name"] for span in spans if span["service"] == "launcher"}
+        names = {span["name"] for span in spans if span["service"] == "datalabs-launcher"}
         assert {phase.name for phase in timeline.phases} <= {
             name.split(" ")[-1].split(".")[-1] for name in names
         }
