@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import signal
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datalabs_launcher.local import processes
+from datalabs_launcher.local import cgroups, processes
 from datalabs_launcher.local.supervisor import BUSY, SPENT
 
 needs_groups = pytest.mark.skipif(os.geteuid() != 0, reason="control groups of one's own need root here")
@@ -137,6 +138,21 @@ def test_a_killed_shim_takes_its_lab_along_at_once(shims: Any) -> None:
         time.sleep(0.01)
 
 
+@needs_groups
+def test_a_shim_killed_at_any_moment_of_the_start_leaves_no_lab(shims: Any) -> None:
+    for number in range(24):
+        place = shims.attempt("/bin/sh", "-c", "trap '' TERM HUP INT; setsid sleep 300 & sleep 300")
+        groups = json.loads((place / "spec.json").read_text())["cgroups"]
+        shim = shims.start(place)
+        time.sleep(0.004 * number)
+        shim.kill()
+        shim.wait()
+        deadline = time.monotonic() + 5
+        while cgroups.members(groups):
+            assert time.monotonic() < deadline, (number, shims.state(place))
+            time.sleep(0.005)
+
+
 def test_the_log_is_bounded_and_keeps_the_newest(shims: Any) -> None:
     code = "for n in range(60000): print(f'line {n} of many, long enough to matter')"
     place = shims.attempt(*shims.python(code), log_bytes=200_000)
@@ -190,7 +206,7 @@ def test_a_fork_bomb_hits_its_limit_and_nobody_else(shims: Any) -> None:
 @needs_groups
 def test_its_groups_go_with_it(shims: Any) -> None:
     place = shims.attempt("/bin/true")
-    groups = list(__import__("json").loads((place / "spec.json").read_text())["cgroups"].values())
+    groups = list(json.loads((place / "spec.json").read_text())["cgroups"].values())
     shims.start(place).wait(10)
     deadline = time.monotonic() + 3
     while any(Path(group).exists() for group in groups) and time.monotonic() < deadline:

@@ -44,6 +44,7 @@ WATCHDOG = 0.5
 KILL_AGAIN = 1.0
 _CHUNK = 65_536
 _SLEEP = "/usr/bin/sleep"
+_BOUND = b"!"
 _FULL = 2**20
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -115,26 +116,36 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
 
     def _fork_keeper(self) -> int:
-        """Fork process 1 of the new pid namespace: it reaps orphans, and its death is everybody's."""
+        """Fork process 1 of the new pid namespace: it reaps orphans, and its death is everybody's.
+
+        Returns when it is bound to our life; nothing runs in the namespace before that.
+        """
         told, tell = os.pipe2(os.O_CLOEXEC)
+        bound, bind = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
             try:
-                _keep(told, tell)
+                os.close(tell)
+                _keep(told, bind)
             finally:
                 os._exit(1)
         os.close(told)
-        os.write(tell, b"?")
+        os.close(bind)
+        if os.read(bound, 1) != _BOUND:
+            raise OSError("the lab's pid namespace could not be kept")
+        os.write(tell, _BOUND)
+        os.close(bound)
         os.close(tell)
         return pid
 
     def _fork_lab(self, network: int) -> None:
         self._output, output = os.pipe2(os.O_CLOEXEC)
         failed, fail = os.pipe2(os.O_CLOEXEC)
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                self._become_lab(network, output)
+                self._become_lab(network, output, parent)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
                 os.write(fail, f"{error}".encode())
             finally:
@@ -148,7 +159,7 @@ class Supervisor:
         if text:
             raise OSError(text)
 
-    def _become_lab(self, network: int, output: int) -> None:
+    def _become_lab(self, network: int, output: int, parent: int) -> None:
         spec = self._spec
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -170,6 +181,8 @@ class Supervisor:
         isolation.become(spec["uid"], spec["gid"])
         if spec["isolation"] == "none":
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before the signal was set
+                os._exit(127)
         os.umask(0o022)
         if spec["packages"]:
             isolation.lay_packages(spec["packages"])
@@ -344,9 +357,8 @@ def _make_network(network: dict[str, Any]) -> int:
     return veth.make(network)
 
 
-def _keep(told: int, tell: int) -> None:
-    """Be process 1 of a lab's namespace."""
-    os.close(tell)
+def _keep(told: int, bind: int) -> None:
+    """Be process 1 of a lab's namespace, bound to the shim's life."""
     syscalls.drop_capabilities()
     # Root would gain its capabilities again by the exec below, and such a gain clears the signal (commit_creds).
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
@@ -355,7 +367,8 @@ def _keep(told: int, tell: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # SIGCHLD ignored: orphans are reaped by the kernel
-    if os.read(told, 1) != b"?":  # the shim died before the signal above was set
+    os.write(bind, _BOUND)
+    if os.read(told, 1) != _BOUND:  # the shim died before the signal above was set
         return
     os.closerange(0, 256)
     try:
