@@ -71,6 +71,8 @@ class Instance:
 
     async def kill(self) -> None:
         """End it as SIGKILL would: nothing is given back, nothing is said."""
+        for task in list(self.launcher.driver._tasks.values()):
+            task.cancel()
         await self.close()
 
     async def close(self) -> None:
@@ -204,6 +206,11 @@ class Rig:
         ]
 
 
+def drop_cut_connections() -> None:
+    """Close what was cut while it signed in to PostgreSQL: only the collector does, and DROP DATABASE waits for it."""
+    gc.collect()
+
+
 MakeRig = Callable[..., Awaitable["Rig"]]
 
 
@@ -236,7 +243,7 @@ async def make_rig(database: Any, tmp_path: Path) -> AsyncIterator[Callable[...,
         for instance in rig.instances:
             await instance.close()
         await rig.scheduler.close_all()
-    gc.collect()  # connections that were cut while they signed in would keep the database from being dropped
+    drop_cut_connections()
 
 
 @pytest_asyncio.fixture

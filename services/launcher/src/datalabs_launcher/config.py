@@ -36,7 +36,9 @@ class LauncherSettings(Settings):
         default=20, ge=1, description="Labs of one person that may wait for capacity at once."
     )
     volumes_timeout: float = Field(
-        default=120, gt=0, description="Longest making of volumes; then `volume_unavailable`."
+        default=900,
+        gt=0,
+        description="Longest making of volumes, collections being installed included; then `volume_unavailable`.",
     )
     environment_timeout: float = Field(
         default=1800, gt=0, description="Longest wait for an environment or image; then `image_unavailable`."

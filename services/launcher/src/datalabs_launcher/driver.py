@@ -24,6 +24,8 @@ STEPS_IN_A_ROW = 50
 """More steps in one go than a life has mean a mistake: let others have a turn."""
 DATABASE_REST = 1.0
 """Seconds after which a lab is looked at again whose step the database did not take."""
+GRACE_SECONDS = 0.5
+"""Most steps are shorter; the others are repeated by whoever starts next."""
 LISTEN_SECONDS = 5.0
 """How long the start waits for the listening connection; without it the poll does its work."""
 BACK_OFF = (0.2, 0.5, 1, 2, 5, 10)
@@ -69,8 +71,10 @@ class Driver:
             await asyncio.wait_for(self._listening.wait(), LISTEN_SECONDS)
 
     async def aclose(self) -> None:
-        """Let go of all labs where they are; whoever starts next goes on with them."""
+        """Let steps that are under way end, then let go of all labs; whoever starts next goes on with them."""
         self._open = False
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()), timeout=GRACE_SECONDS)
         tasks = [*self._tasks.values(), *([self._listener] if self._listener else [])]
         for task in tasks:
             task.cancel()

@@ -26,7 +26,8 @@ PASSING = {
 }
 """Answers that may be different the next time."""
 CLUSTER_AWAY = "The cluster does not answer; trying again"
-RETRY = timedelta(seconds=1)
+RETRY_SECONDS = 1.0
+RETRY = timedelta(seconds=RETRY_SECONDS)
 ASK_AGAIN = timedelta(seconds=2)
 """An environment whose preparation was cut short (the cluster was away) is begun again after so long."""
 TURN_SECONDS = 20.0
@@ -80,8 +81,9 @@ class Preparing:
 
     async def _no_volumes(self, record: LabRecord, problem: ProblemError) -> Result:
         if problem.code in PASSING:
-            record = await self._say(record, record.phase, "The storage does not answer; trying again")
-            return waiting(record, self._life.now() + RETRY)
+            text = problem.detail or "The storage does not answer; trying again"
+            record = await self._say(record, record.phase, text)
+            return waiting(record, self._life.now() + timedelta(seconds=problem.retry_after or RETRY_SECONDS))
         full = problem.code is ProblemCode.DISK_FULL
         reason = Reason.DISK_FULL if full else Reason.VOLUME_UNAVAILABLE
         return await self._ending.give_up(record, reason, str(problem))
