@@ -17,6 +17,6 @@ def test_a_state_is_told_once() -> None:
 def test_a_failure_says_why() -> None:
     news = News()
     fact = {"collection": {"id": "iers", "available": False, "message": "checksum differs"}}
-    assert news.of("events.collection.iers.changed", fact) == "collection iers is failed: checksum differs"
+    assert news.of("events.collection.iers.changed", fact) == "collection iers: checksum differs"
     fact = {"collection": {"id": "iers", "available": True}}
     assert news.of("events.collection.iers.changed", fact) == "collection iers is ready"

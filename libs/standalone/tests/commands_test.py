@@ -120,6 +120,15 @@ def test_a_platform_that_does_not_run(
     assert (code, line.split(": ")[1]) == (3, "not_running")
 
 
+def test_a_platform_that_is_just_starting(runner: CliRunner, app: typer.Typer, state: StateFolder) -> None:
+    lock = take_lock(state)
+    assert lock is not None
+    code, line = refused(runner, app, "status", "--state", str(state.root))
+    os.close(lock)
+    assert code == 3
+    assert "just starting or stopping" in line
+
+
 def test_logs_of_a_part(runner: CliRunner, app: typer.Typer, state: StateFolder) -> None:
     state.log_of("auth").write_text('{"event": "up", "level": "info", "timestamp": "t"}\nplain\n')
     result = runner.invoke(app, ["logs", "auth", "--state", str(state.root)])

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -113,6 +114,22 @@ async def test_a_part_that_ignores_the_request_to_stop_is_killed(
     await keeper.end()
     assert keeper.status.state is PartState.STOPPED
     assert "was killed" in keeper.status.text
+
+
+async def test_a_part_that_still_waits_to_be_started_can_be_ended(
+    tmp_path: Path, heard: Heard, children: Children
+) -> None:
+    async def start() -> int:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    base = python_part("p", SLEEPER, tmp_path)
+    plan = PartPlan(name="p", start=start, probe=base.probe, log=base.log, stop_within=0.05)
+    keeper = Keeper(plan=plan, children=children, listener=heard)
+    keeper.begin()
+    await until(lambda: heard.states("p"))
+    await keeper.end()
+    assert keeper.status.state is PartState.STOPPED
 
 
 async def test_a_probe_that_breaks_does_not_end_the_keeping(

@@ -11,7 +11,7 @@ from typing import Any
 
 _SUBJECTS = ("events.environment.*.changed", "events.collection.*.changed")
 _RETRY_SECONDS = 2.0
-_TOLD = {"preparing", "ready", "failed", "unavailable"}
+_TOLD = {"preparing", "ready", "failed", "unavailable", "absent"}
 
 
 async def watch_progress(*, port: int, password: str, say: Callable[[str], None]) -> None:
@@ -64,6 +64,8 @@ class News:
         if state not in _TOLD or self._seen.get(key) == state:
             return None
         self._seen[key] = state
+        if state == "absent":
+            return f"{key}: {why}"
         return f"{key} is {state}" + (f": {why}" if why and state != "ready" else "")
 
 
@@ -76,6 +78,6 @@ def _of_collection(fact: dict[str, Any]) -> tuple[str, str, str]:
     about = fact["collection"]
     return (
         f"collection {about['id']}",
-        "ready" if about.get("available") else "failed",
+        "ready" if about.get("available") else "absent",
         about.get("message", ""),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datalabs_standalone.failures import NotRunningError
+from datalabs_standalone.state import StateFolder, is_locked
 
 Handler = Callable[[dict[str, Any]], AsyncIterator[dict[str, Any]]]
 _CONNECT_SECONDS = 5.0
@@ -45,7 +46,12 @@ def ask(path: Path, **request: object) -> Iterator[dict[str, Any]]:
         try:
             connection.connect(str(path))
         except (OSError, TimeoutError) as error:
-            raise NotRunningError(f"Open Datalabs is not running in {path.parent.parent}.") from error
+            state = StateFolder(path.parent.parent)
+            if is_locked(state):
+                raise NotRunningError(
+                    f"Open Datalabs is just starting or stopping in {state.root}; ask again in a moment."
+                ) from error
+            raise NotRunningError(f"Open Datalabs is not running in {state.root}.") from error
         connection.sendall(json.dumps(request).encode() + b"\n")
         connection.settimeout(None)
         with connection.makefile("r", encoding="utf-8") as lines:

@@ -19,7 +19,7 @@ from datalabs_standalone.probes import Answer, Probe
 
 _FIRST_PROBES_SECONDS = 0.05
 _SLOWEST_FIRST_PROBE_SECONDS = 0.5
-_STEADY_PROBES_SECONDS = 5.0
+_STEADY_PROBES_SECONDS = 10.0
 _SILENT_PROBES = 2
 _SHOWN_LINES = 12
 
@@ -130,7 +130,10 @@ class Keeper:
         if late and self.status.pid is not None:
             self.status.text = f"did not stop within {self.plan.stop_within:g} s and was killed"
             _signal(self.status.pid, signal.SIGKILL)
-        await self._task
+        elif late:  # it waits to be started, by a nursery that will not come back
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._set(PartState.STOPPED, self.status.text)
 
     async def _keep(self) -> None:
         while not self._stopping.is_set():
@@ -141,7 +144,6 @@ class Keeper:
             if self._stopping.is_set():
                 break
             await self._wait_to_restart(time.monotonic() - began, died)
-        self._set(PartState.STOPPED, self.status.text)
 
     async def _live_once(self, began: float) -> str:
         """Start it and watch it until it ends; return how it ended."""
@@ -150,8 +152,10 @@ class Keeper:
             self._log_began = logs.size_of(self.plan.log)
         try:
             pid = await self.plan.start()
-        except (OSError, CannotStartError) as error:
+        except CannotStartError as error:
             return str(error)
+        except Exception as error:  # noqa: BLE001 - the edge of the loop: whatever it is, the part is tried again
+            return f"cannot be started: {error!r}"
         exited = self._children.exit_of(pid)
         self.status.pid = pid
         if self._stopping.is_set():  # asked to end while it was being started

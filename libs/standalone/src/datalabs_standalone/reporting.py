@@ -82,6 +82,8 @@ class PlainReporter:
         before, self._states[part.name] = self._states.get(part.name), part.state
         if before is part.state:
             return
+        if self._stamped and part.state is PartState.STARTING:
+            self.line(f"{part.name} is starting")
         if part.state is PartState.READY:
             self.line(f"{part.name} is ready" + (f" ({part.took:.1f} s)" if part.took is not None else ""))
         elif part.state is PartState.RESTARTING:
@@ -96,7 +98,7 @@ class PlainReporter:
 
     def line(self, text: str) -> None:
         """Print it."""
-        stamp = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} " if self._stamped else ""
+        stamp = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3] + " " if self._stamped else ""
         if self._stream is None:
             return
         try:

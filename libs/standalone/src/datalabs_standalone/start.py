@@ -153,6 +153,7 @@ def _detached(state: StateFolder, options: UpOptions, *, lock: int, began: float
 def _in_background(state: StateFolder, options: UpOptions, *, pipe: int, lock: int, began: float) -> int:
     """Become the supervisor: a session of its own, its log for output, nothing else of the caller's open."""
     os.setsid()
+    os.chdir("/")
     for begin, finish in pairwise([2, *sorted((pipe, lock)), os.sysconf("SC_OPEN_MAX")]):
         os.closerange(begin + 1, finish)
     null = os.open(os.devnull, os.O_RDONLY)

@@ -216,6 +216,16 @@ def take_lock(state: StateFolder) -> int | None:
     return descriptor
 
 
+def is_locked(state: StateFolder) -> bool:
+    """Tell whether a supervisor holds this folder."""
+    if not (state.root / "lock").exists():
+        return False
+    lock = take_lock(state)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
 @dataclass(frozen=True)
 class RunningParts:
     """What the supervisor remembers of its processes, so that the next one can clear what a killed one left."""

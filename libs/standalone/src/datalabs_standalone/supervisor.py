@@ -66,7 +66,7 @@ class Supervisor:
         self._children.watch()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._interrupted)
         server = await control.serve(self._state.control_socket, self._answer)
         background = [asyncio.create_task(self._rotate_logs())]
         status = 0
@@ -83,10 +83,18 @@ class Supervisor:
                 await self._end_parts()
             server.close()
             self._state.control_socket.unlink(missing_ok=True)
-            self._remembered.write({})
+            self._stored.clear()
+            self._remember()
             self._children.close()
+            self._reporter.line("Open Datalabs has stopped")
             self._reporter.close()
         return status
+
+    def _interrupted(self) -> None:
+        """End the platform as `down --keep-labs` does; a second signal changes nothing."""
+        if not self._stop.is_set():
+            self._reporter.line("stopping; labs go on, and the next `datalabs up` finds them again")
+        self._stop.set()
 
     async def _until_stopped(self) -> int:
         """Bring everything up, unless asked to stop meanwhile."""
@@ -160,8 +168,14 @@ class Supervisor:
             if found is not None:
                 self._stored[part.name] = found
         if gone:
-            self._remembered.write(self._stored)
+            self._remember()
         self._reporter.changed(part)
+
+    def _remember(self) -> None:
+        try:
+            self._remembered.write(self._stored)
+        except OSError as error:  # a full disk must not end the keeping of parts
+            self._reporter.line(f"the running parts cannot be stored: {error.strerror}")
 
     def failing(self, part: PartStatus, last_lines: list[str]) -> None:
         """Show it."""
