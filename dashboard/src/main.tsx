@@ -13,6 +13,9 @@ import { makeQueryClient } from './api/queries'
 import { makeRouter } from './router'
 import { theme } from './theme/theme'
 
+// This page has its script: what boot.js counts begins anew.
+sessionStorage.removeItem('datalabs-boots')
+
 const client = makeQueryClient()
 const router = makeRouter(client)
 const schemes = localStorageColorSchemeManager({ key: 'datalabs-scheme' })

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -71,9 +71,19 @@ def findings(page: Page) -> list[str]:
     ]
 
 
-def sideways(page: Page) -> bool:
-    """Whether the page itself scrolls sideways."""
-    return bool(page.evaluate("() => document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"))
+def sideways(page: Page) -> list[str]:
+    """Return what makes the page itself scroll sideways."""
+    found: list[str] = page.evaluate(
+        """() => {
+          const width = document.documentElement.clientWidth
+          if (document.documentElement.scrollWidth <= width + 1) return []
+          return [...document.body.querySelectorAll('*')]
+            .filter((element) => element.getBoundingClientRect().right > width + 1 && element.children.length === 0)
+            .map((element) => element.outerHTML.slice(0, 120))
+            .slice(0, 3)
+        }"""
+    )
+    return found
 
 
 def sign_in(context: BrowserContext, base: str, username: str, password: str) -> None:
@@ -85,6 +95,28 @@ def sign_in(context: BrowserContext, base: str, username: str, password: str) ->
     )
     if not answer.ok:
         raise RuntimeError(f"sign-in of {username} answered {answer.status}: {answer.text()}")
+
+
+def settled(context: BrowserContext, path: str) -> tuple[Page, list[str]]:
+    """Open a page until it came whole; return it with the errors that its console told.
+
+    Chromium breaks its connections whenever a network interface comes or goes on this machine.
+    """
+    for _ in range(12):
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error, into=errors: into.append(str(error)))
+        page.on("console", lambda m, into=errors: into.append(m.text) if m.type == "error" else None)
+        try:
+            page.goto(path)
+            page.wait_for_selector("h1, h2")
+        except Error as error:
+            errors.append(str(error))
+        time.sleep(1.2)
+        if not any("NETWORK_CHANGED" in text or "interrupted" in text for text in errors):
+            return page, errors
+        page.close()
+    raise RuntimeError(f"{path} never came whole")
 
 
 def shots(browser: Browser, base: str, target: Path, only: set[str]) -> Iterator[str]:
@@ -100,18 +132,12 @@ def shots(browser: Browser, base: str, target: Path, only: set[str]) -> Iterator
                 for name, path in pages.items():
                     if only and name not in only:
                         continue
-                    page = context.new_page()
-                    errors: list[str] = []
-                    page.on("pageerror", lambda error, into=errors: into.append(str(error)))
-                    page.on("console", lambda m, into=errors: into.append(m.text) if m.type == "error" else None)
-                    page.goto(path)
-                    page.wait_for_selector("h1, h2")
-                    time.sleep(1.2)
+                    page, errors = settled(context, path)
                     page.screenshot(path=target / f"{name}-{view}-{scheme}.png", full_page=True)
                     for finding in findings(page):
                         yield f"{name} {view} {scheme}: {finding}"
-                    if sideways(page):
-                        yield f"{name} {view} {scheme}: scrolls sideways"
+                    for element in sideways(page):
+                        yield f"{name} {view} {scheme}: scrolls sideways by {element}"
                     for error in errors:
                         if "404" not in error and "403" not in error:
                             yield f"{name} {view} {scheme}: {error}"

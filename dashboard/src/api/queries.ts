@@ -170,6 +170,11 @@ export const preflightQuery = (body: LaunchBody) =>
     retry: (count, error) => passing(error) && count < 3,
   })
 
+export const sizesQuery = queryOptions({
+  queryKey: ['sizes'],
+  queryFn: async ({ signal }) => (await api.get('/api/v1/sizes', { query: { limit: 200 }, signal })).items,
+})
+
 export const volumesQuery = queryOptions({
   queryKey: keys.volumes,
   queryFn: async ({ signal }) =>

@@ -12,9 +12,9 @@ import {
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
-import type { Lab } from '#/api/model'
-import { metricsQuery, timelineQuery } from '#/api/queries'
-import { memoryOf, resources, trim } from '#/format/amounts'
+import type { Lab, Size } from '#/api/model'
+import { metricsQuery, sizesQuery, timelineQuery } from '#/api/queries'
+import { memory, memoryOf, resources, trim } from '#/format/amounts'
 import { exact, left } from '#/format/time'
 import { samples as sampleStore, useSamples } from '#/live/samples'
 import { Ago } from '#/parts/Ago'
@@ -28,6 +28,7 @@ import { expiring } from './order'
 import { PhaseBar } from './PhaseBar'
 import { segments } from './phases'
 import { Sparkline } from './Sparkline'
+import { nextLarger } from './sizes'
 import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from './states'
 
 /** So many of the last lines fit on a card; the rest is on the lab's page. */
@@ -116,15 +117,15 @@ export function OpenButton({ lab, size }: { lab: Lab; size?: string }) {
   )
 }
 
-export function RestartButton({
-  lab,
-  size,
-  variant = 'default',
-}: {
+interface RestartProps {
   lab: Lab
-  size?: string
+  size?: string | undefined
   variant?: string
-}) {
+  /** Another size of machine than before. */
+  into?: Size
+}
+
+export function RestartButton({ lab, size, variant = 'default', into }: RestartProps) {
   const actions = useLabActions()
   const navigate = useNavigate()
   const [busy, setBusy] = useState(false)
@@ -137,14 +138,23 @@ export function RestartButton({
       onClick={() => {
         setBusy(true)
         void actions
-          .restart(lab)
+          .restart(lab, into?.name)
           .then((again) => again && navigate({ to: '/labs/$labId/launching', params: { labId: lab.id } }))
           .finally(() => setBusy(false))
       }}
     >
-      Restart
+      {into ? `Restart with ${memory(into.memory_mib)}` : 'Restart'}
     </Button>
   )
+}
+
+/** After a lab that its size was too small for: the same again in the next larger one. */
+export function RestartLarger({ lab, size }: { lab: Lab; size?: string }) {
+  const small = ended(lab) && (lab.reason === 'out_of_memory' || lab.reason === 'start_timeout')
+  const { data: sizes } = useQuery({ ...sizesQuery, enabled: small })
+  const larger = small ? nextLarger(lab, sizes ?? []) : undefined
+  if (!larger) return null
+  return <RestartButton lab={lab} size={size} into={larger} />
 }
 
 export function StopButton({ lab, size }: { lab: Lab; size?: string }) {
@@ -267,6 +277,7 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
           </Button>
         )}
         {!ended(lab) && <StopButton lab={lab} size="compact-md" />}
+        {ended(lab) && <RestartLarger lab={lab} size="compact-md" />}
         {ended(lab) && <RestartButton lab={lab} size="compact-md" />}
         {canOpen(lab) && <OpenButton lab={lab} size="compact-md" />}
       </footer>
@@ -296,6 +307,7 @@ export function PastLab({ lab }: { lab: Lab }) {
         {text} <Ago at={lab.ended_at ?? lab.created_at} />
       </span>
       <span className={css.row}>
+        <RestartLarger lab={lab} size="compact-sm" />
         <RestartButton lab={lab} size="compact-sm" />
         <ActionIcon
           variant="subtle"

@@ -303,12 +303,12 @@ function LimitMeters({ limits, size }: { limits: Limits; size: Size }) {
   }
   return (
     <div className={css.limits}>
-      <h3>
+      <h2>
         Your limits{' '}
         <Link to="/usage" aria-label="Your limits and usage">
           <IconArrowRight size={15} aria-hidden />
         </Link>
-      </h3>
+      </h2>
       {max_labs != null && (
         <Meter label="Labs" used={used.labs} max={max_labs} more={1} text={`${used.labs} of ${max_labs}`} />
       )}

@@ -9,7 +9,15 @@ import { keys, labQuery, logsQuery, metricsQuery, timelineQuery } from '#/api/qu
 import { cores, memory, resources } from '#/format/amounts'
 import { clock, duration, exact, millis } from '#/format/time'
 import { DatalabIcon } from '#/labs/DatalabIcon'
-import { ExtendButton, LastLines, OpenButton, RestartButton, StopButton, TimeLeft } from '#/labs/LabCard'
+import {
+  ExtendButton,
+  LastLines,
+  OpenButton,
+  RestartButton,
+  RestartLarger,
+  StopButton,
+  TimeLeft,
+} from '#/labs/LabCard'
 import { PhaseBar } from '#/labs/PhaseBar'
 import { phaseWord, segments } from '#/labs/phases'
 import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from '#/labs/states'
@@ -135,6 +143,7 @@ function Head({ lab }: { lab: Lab }) {
           </Button>
         )}
         {!ended(lab) && <StopButton lab={lab} />}
+        {ended(lab) && <RestartLarger lab={lab} />}
         {ended(lab) && <RestartButton lab={lab} variant="filled" />}
         {canOpen(lab) && <OpenButton lab={lab} />}
       </div>

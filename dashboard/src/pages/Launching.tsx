@@ -10,7 +10,7 @@ import { labQuery, timelineQuery } from '#/api/queries'
 import { ordinal, resources } from '#/format/amounts'
 import { about, duration, millis } from '#/format/time'
 import { DatalabIcon } from '#/labs/DatalabIcon'
-import { LastLines, RestartButton, StopButton } from '#/labs/LabCard'
+import { LastLines, RestartButton, RestartLarger, StopButton } from '#/labs/LabCard'
 import { PhaseBar } from '#/labs/PhaseBar'
 import { remaining, segments } from '#/labs/phases'
 import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from '#/labs/states'
@@ -100,6 +100,7 @@ function Stage({ lab }: { lab: Lab }) {
             )}
             <div style={{ display: 'flex', gap: '0.625rem' }}>
               {!ended(lab) && lab.state !== 'ready' && <StopButton lab={lab} />}
+              {ended(lab) && <RestartLarger lab={lab} />}
               {ended(lab) && <RestartButton lab={lab} variant="filled" />}
               {canOpen(lab) && (
                 <Button
