@@ -21,11 +21,11 @@ from faststream.security import SASLPlaintext
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.running import REPOSITORY, free_port
 
 from datalabs_contracts.rpc import SERVICES
 from datalabs_standalone.postgres import PostgresServer
 from datalabs_testing.servers import RunningPostgres, running_nats
+from tests.running import REPOSITORY, free_port
 
 SUBJECT = "rpc.auth.sign_in"
 WARM_UPS = 20

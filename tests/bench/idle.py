@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.running import COMMAND, CONTENT, REPOSITORY, running
 
 from datalabs_standalone.processes import cpu_seconds, family, memory_kib
+from tests.running import COMMAND, CONTENT, REPOSITORY, running
 
 GOAL_MB = 700
 GOAL_CPU_PERCENT = 3.0

@@ -9,10 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from datalabs_client import Datalabs
 from tests.bench.figures import Figures, median, quantile, seconds
 from tests.running import CONTENT, REPOSITORY, TEST_CONTENT, RunningPlatform, free_port, running
-
-from datalabs_client import Datalabs
 
 STUBS = 20
 JUPYTERS = 20

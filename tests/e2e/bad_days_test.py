@@ -6,9 +6,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from tests.running import TEST_CONTENT, RunningPlatform, running
 
 from datalabs_contracts.labs import LabState
+from tests.running import TEST_CONTENT, RunningPlatform, running
 
 pytestmark = pytest.mark.chaos
 

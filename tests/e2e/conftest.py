@@ -2,9 +2,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.running import TEST_CONTENT, RunningPlatform, running
 
 from datalabs_client import Datalabs
+from tests.running import TEST_CONTENT, RunningPlatform, running
 
 
 @pytest.fixture(scope="session")

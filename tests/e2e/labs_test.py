@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.running import RunningPlatform
 
 from datalabs_client import Datalabs, LabEndedError
 from datalabs_contracts.labs import LabState, Reason
 from datalabs_contracts.problems import ProblemCode, ProblemError
+from tests.running import RunningPlatform
 
 pytestmark = pytest.mark.e2e
 

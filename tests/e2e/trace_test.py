@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from tests.e2e.labs_test import eventually
 
 from datalabs_client import Datalabs
+from tests.e2e.labs_test import eventually
 
 pytestmark = pytest.mark.e2e
 
