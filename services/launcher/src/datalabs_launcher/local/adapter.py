@@ -39,8 +39,6 @@ from datalabs_launcher.scheduler import (
 
 LOOK_AGAIN = 5.0
 """Seconds between looks at all jobs: a fallback for datagrams that were lost."""
-ABANDONED = 60.0
-"""An accepted job that was not started within so many seconds, because the launcher died, is not started any more."""
 
 
 class _Job:
@@ -183,6 +181,7 @@ class LocalScheduler:
             if not (attempt.folder / "spec.json").exists():
                 self._write(job)
             known = self._adopt(attempt)
+            await asyncio.to_thread(attempt.sync)  # beside the start, not before it
         elif known.shim is None and not known.state:
             self._launch(known)
         return known.attempt.observe(known.state)
@@ -202,8 +201,7 @@ class LocalScheduler:
         job = self._jobs[attempt.job_id] = _Job(attempt)
         self._refresh(job)
         if not job.state:
-            age = time.time() - (attempt.folder / "spec.json").stat().st_mtime
-            if age < ABANDONED:
+            if attempt.may_begin:
                 self._launch(job)
             else:
                 job.state = attempt.settle(never_started=True)
@@ -275,8 +273,11 @@ class LocalScheduler:
         job = self._jobs.get(job_id)
         if job is None or not job.ended:
             return
+        if job.shim is not None:  # it has recorded the end and is about to go
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(job.shim.over.wait(), LOOK_AGAIN)
         self._layout.note_purged(job_id)
-        del self._jobs[job_id]
+        self._jobs.pop(job_id, None)
         await asyncio.to_thread(job.attempt.remove)
 
     async def get(self, job_id: str) -> Observation | None:

@@ -22,6 +22,8 @@ from datalabs_launcher.scheduler import JobEnd, JobState, Observation, Step
 
 State = dict[str, Any]
 
+ABANDONED_SECONDS = 60.0
+"""An accepted attempt that was not begun within so long, because the launcher died, is not begun any more."""
 _KILLED = 128 + signal.SIGKILL
 _LAST_WORDS = 2000
 
@@ -46,6 +48,21 @@ class Attempt:
     def about(self) -> dict[str, Any]:
         """What the adapter noted for itself."""
         return dict(self.spec["about"])
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether it is young enough to be begun, and of this boot: in an earlier one it may have run unrecorded."""
+        age = time.time() - (self.folder / "spec.json").stat().st_mtime
+        return age < ABANDONED_SECONDS and self.about["boot"] == processes.boot_id()
+
+    def sync(self) -> None:
+        """Make the acceptance outlive a power cut."""
+        for path in (self.folder / "spec.json", self.folder, self.folder.parent):
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
     def state(self) -> State:
         """Return what the shim last recorded; empty before its first word."""
@@ -82,18 +99,20 @@ class Attempt:
         state = self.state()
         if state.get("phase") == "ended" or self.shim_lives(state) or (not state and not never_started):
             return state
+        alive = self._heartbeat()
         with self.held() as ours:
             if not ours:
                 return self.state()  # it has just begun
             state = self.state()
             if state.get("phase") == "ended":
                 return state
-            return self._bury(state)
+            return self._bury(state, alive)
 
-    def _bury(self, state: State) -> State:
+    def _bury(self, state: State, alive: float) -> State:
         """Record the end of an attempt without a shim; nothing of it runs afterwards."""
         groups: cgroups.Groups = dict(self.spec["cgroups"])
         same_boot = state.get("boot") == processes.boot_id()
+        boot = state.get("boot") or self.about["boot"]
         left: list[int] = []
         if same_boot:
             left = _end(state, groups)
@@ -107,7 +126,7 @@ class Attempt:
         state = {
             **state,
             "phase": "ended",
-            "ended": time.time() if same_boot or not state else self._heartbeat(),
+            "ended": time.time() if boot == processes.boot_id() else alive,
             "exit": None,
             "signal": None,
             "oom_kills": oom,
@@ -126,7 +145,8 @@ class Attempt:
 
     def _heartbeat(self) -> float:
         """Return when it was last known to run."""
-        return max((self.folder / name).stat().st_mtime for name in ("lock", "state.json", "spec.json"))
+        files = [self.folder / name for name in ("lock", "state.json", "spec.json")]
+        return max(file.stat().st_mtime for file in files if file.exists())
 
     def _last_words(self) -> str:
         try:

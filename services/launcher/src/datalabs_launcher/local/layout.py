@@ -78,8 +78,6 @@ class Layout:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w") as file:
             json.dump(spec, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
         draft.rename(folder / "spec.json")
 
     @staticmethod

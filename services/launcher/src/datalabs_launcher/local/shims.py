@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import select
 import signal
 import subprocess
 from collections.abc import Callable
@@ -20,6 +19,7 @@ class Shim:
 
     def __init__(self, pid: int, fd: int, child: subprocess.Popen[bytes] | None) -> None:
         self.pid = pid
+        self.over = asyncio.Event()
         self._fd = fd
         self._child = child
 
@@ -57,15 +57,8 @@ class Shim:
     def _ended(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
         loop.remove_reader(self._fd)
         self._reap()
+        self.over.set()
         tell()
-
-    @property
-    def gone(self) -> bool:
-        """Whether it has ended."""
-        ended = bool(select.select([self._fd], [], [], 0)[0])
-        if ended:
-            self._reap()
-        return ended
 
     def _reap(self) -> None:
         if self._child is not None:

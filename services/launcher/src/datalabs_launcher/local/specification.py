@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
+from datalabs_launcher.local import processes
 from datalabs_launcher.local.config import Isolation
 from datalabs_launcher.local.interpreter import Interpreter
 from datalabs_launcher.scheduler import LabJob
@@ -120,6 +121,7 @@ def spec_of(job: LabJob, place: Place) -> dict[str, Any]:
         "packages": packages,
         "poke": str(place.poke),
         "about": {
+            "boot": processes.boot_id(),
             "lab_id": job.lab_id,
             "attempt": job.attempt,
             "owner": job.owner,

@@ -26,7 +26,7 @@ import select
 import time
 
 from datalabs_launcher.local import cgroups, isolation, processes, quick_json, syscalls
-from datalabs_launcher.local.record import Log, State
+from datalabs_launcher.local.record import ENDED, RUNNING, STARTING, Log, State
 
 TYPE_CHECKING = False  # `typing` and what it imports cost the shim 8 ms
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Supervisor:
         self._listen()
         own = os.getpid()
         self._state.save(
-            phase="starting",
+            phase=STARTING,
             boot=processes.boot_id(),
             shim=own,
             shim_ticks=processes.started_ticks(own),
@@ -100,7 +100,7 @@ class Supervisor:
         self._steps.append(["isolate", began, time.time()])
         keeper = self._keeper or self._pid
         self._state.save(
-            phase="running",
+            phase=RUNNING,
             started=time.time(),
             pid=self._pid,
             pid_ticks=processes.started_ticks(self._pid),
@@ -288,7 +288,7 @@ class Supervisor:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = cgroups.cpu_used(self._groups)
         self._state.save(
-            phase="ended",
+            phase=ENDED,
             ended=time.time(),
             exit=None if code is None else (code if code >= 0 else 128 - code),
             signal=-code if code is not None and code < 0 else None,
