@@ -6,6 +6,11 @@ from datalabs_catalogue.words import MOST_WORDS, folded, suggestion, words_of
 VOCABULARY = {"jupyterlab", "radio", "galaxies", "rinex", "earth", "rotation"}
 
 
+def test_folding_any_letter_of_the_usual_scripts_twice_changes_nothing() -> None:
+    letters = [chr(number) for number in (*range(0x3000), *range(0xF900, 0x10000), *range(0x1D400, 0x1D800))]
+    assert [letter for letter in letters if folded(folded(letter)) != folded(letter)] == []
+
+
 @given(st.text())
 def test_folding_twice_changes_nothing(text: str) -> None:
     assert folded(folded(text)) == folded(text)

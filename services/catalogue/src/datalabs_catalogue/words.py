@@ -21,7 +21,10 @@ BEGINNING_WEIGHT = 0.95
 
 def folded(text: str) -> str:
     """Return lower case without accents, anything but letters and digits as a space."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    # Twice: decomposing makes capitals of some signs, and folding makes composed letters of others.
+    plain = text
+    for _ in range(2):
+        plain = unicodedata.normalize("NFKD", plain).casefold()
     bare = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return " ".join(re.findall(r"[^\W_]+", bare))
 
