@@ -120,8 +120,10 @@ async def test_the_subscriber_reads_all_facts_and_changes_nothing(connect: Conne
 
 
 async def test_a_wrong_password_is_refused(platform: Platform) -> None:
+    stranger = Client()
     with pytest.raises(Exception, match="Authorization Violation"):
-        await client.connect(platform.nats.url, user="launcher", password="x", allow_reconnect=False)
+        await stranger.connect(platform.nats.url, user="launcher", password="x", allow_reconnect=False)
+    await stranger.close()
 
 
 async def test_the_topology_is_declared_as_the_contracts_say_and_again(
