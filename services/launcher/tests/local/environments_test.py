@@ -152,18 +152,31 @@ async def test_whatever_it_follows_from_makes_it_another(made: Any) -> None:
     assert "/" not in environments.path_of("de/mo", "1/0", PROCESS).name.removeprefix("x")
 
 
-async def test_older_ones_go_unless_a_lab_uses_them(made: Any) -> None:
+async def test_unwanted_ones_go_unless_a_lab_uses_them(made: Any) -> None:
     environments = made()
     await _all(environments)
     first = environments.ready("demo", "1.0", PROCESS)
-    os.utime(first / MARK, (1, 1))
     other = PROCESS.model_copy(update={"requirements": ["numpy<2"]})
     await _all(environments, other)
     rubbish = environments._folder / ".building-demo-1.0-abc"
     (rubbish / "x").mkdir(parents=True)
-    assert environments.clean(keep={first}) == [rubbish]
+    assert environments.clean(keep=set()) == [rubbish]  # a launch may still want the first
+    os.utime(first / MARK, (1, 1))
+    assert environments.clean(keep={first}) == []
     assert environments.clean(keep=set()) == [first]
     assert environments.ready("demo", "1.0", other)
+
+
+async def test_one_that_is_wanted_again_stays_although_it_is_the_older(made: Any) -> None:
+    environments = made()
+    other = PROCESS.model_copy(update={"requirements": ["numpy<2"]})
+    await _all(environments)
+    await _all(environments, other)
+    os.utime(environments.ready("demo", "1.0", other) / MARK, (1000, 1000))
+    await _all(environments)
+    second = environments.path_of("demo", "1.0", other)
+    assert environments.clean(keep=set()) == [second]
+    assert environments.ready("demo", "1.0", PROCESS)
 
 
 async def test_the_lab_package_is_a_wheel_made_from_its_source(made: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import stat
+import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ MARK = "datalab.json"
 LAST_LINES = 12
 POLL_SECONDS = 0.2
 SMALLEST_FREE = 2**30
+UNWANTED_SECONDS = 3600.0
+"""A launch that was resolved before a version changed may still come with its older recipe."""
 _ALWAYS = ("pip",)
 _RESOLVED = re.compile(r"Resolved (\d+) packages?")
 _DOWNLOADING = re.compile(r"Downloading (\S+)")
@@ -120,16 +123,20 @@ class Environments:
         return self._folder / f"{_BAD.sub('_', f'{datalab}-{version}')}-{digest}"
 
     def ready(self, datalab: str, version: str, process: ProcessRuntime) -> Path | None:
-        """Return the environment if it is whole."""
+        """Return the environment if it is whole, and note that it is wanted."""
         path = self.path_of(datalab, version, process)
-        return path if (path / MARK).is_file() else None
+        try:
+            os.utime(path / MARK)
+        except OSError:
+            return None
+        return path
 
     async def prepare(
         self, datalab: str, version: str, process: ProcessRuntime
     ) -> AsyncIterator[EnvironmentProgress]:
         """Make it unless it is there, telling of progress; failure is the last progress, never an exception."""
         path = self.path_of(datalab, version, process)
-        if not (path / MARK).is_file():
+        if self.ready(datalab, version, process) is None:
             try:
                 async for progress in self._make(path, datalab, version, process):
                     yield progress
@@ -139,9 +146,9 @@ class Environments:
         yield EnvironmentProgress(ready=True, fraction=1.0, text="Ready")
 
     def clean(self, *, keep: Collection[Path]) -> list[Path]:
-        """Remove what crashed builds left and older environments of versions that have a newer one; return them.
+        """Remove what crashed builds left, and environments that nobody has wanted for a while; return them.
 
-        `keep` are those that labs use.
+        Only versions that have another environment, wanted later, lose one. `keep` are those that labs use.
         """
         removed = []
         newest: dict[str, float] = {}
@@ -155,7 +162,8 @@ class Environments:
             newest[name] = max(newest.get(name, 0.0), (path / MARK).stat().st_mtime)
         for path in whole:
             name = path.name.rpartition("-")[0]
-            if path not in keep and (path / MARK).stat().st_mtime < newest[name]:
+            wanted = (path / MARK).stat().st_mtime
+            if path not in keep and wanted < newest[name] and time.time() - wanted > UNWANTED_SECONDS:
                 removed.append(path)
         for path in self._folder.glob(".building-*"):
             with _lock(self._lock_of(path.name.removeprefix(".building-")), wait=False) as held:
