@@ -56,10 +56,12 @@ async def settled(platform: RunningPlatform, lab_id: str) -> LabState:
 
 
 async def cleared(platform: RunningPlatform, lab_id: str) -> None:
+    """Delete the lab and wait until it is hidden: it is stopped first."""
     async with platform.client("ada") as datalabs:
-        lab = await datalabs.lab(lab_id)
-        await lab.delete()
-        await lab.until(lambda lab: lab.state.ended or lab.deleted, timeout=30)
+        await (await datalabs.lab(lab_id)).delete()
+        async with asyncio.timeout(30):
+            while lab_id in {lab.id for lab in await datalabs.labs()}:
+                await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("when", [0.0, 0.05, 0.15])
