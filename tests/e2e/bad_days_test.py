@@ -60,7 +60,7 @@ async def cleared(platform: RunningPlatform, lab_id: str) -> None:
     async with platform.client("ada") as datalabs:
         await (await datalabs.lab(lab_id)).delete()
         async with asyncio.timeout(30):
-            while lab_id in {lab.id for lab in await datalabs.labs()}:
+            while lab_id in {lab.id for lab in await datalabs.labs()}:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.2)
 
 
