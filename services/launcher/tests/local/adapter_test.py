@@ -1,10 +1,12 @@
 import asyncio
 import dataclasses
+import ipaddress
 import json
 import os
 import signal
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.labs import Reason
 from datalabs_contracts.volumes import Mount
-from datalabs_launcher.local import processes
+from datalabs_launcher.local import netlink, processes
 from datalabs_launcher.local.config import Isolation
 from datalabs_launcher.scheduler import JobState, SubmitRefusedError
 
@@ -308,6 +310,19 @@ async def test_the_insecure_setting_lets_everybody_in(benches: Any) -> None:
     assert not bench.scheduler.operators_only
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="networks and control groups of one's own need root here")
+async def test_nothing_is_left_on_the_machine_when_no_lab_lives(benches: Any) -> None:
+    bench = await benches()
+    await bench.ended("true")
+    machine = bench.scheduler._machine
+    folders = [Path(folder) for folder in machine.means.groups.values()]
+    assert _routed(machine.plan)
+    await bench.scheduler.aclose()
+    assert not _routed(machine.plan)
+    assert not any(folder.exists() for folder in folders)  # noqa: ASYNC240 - the kernel's own files
+    await bench.scheduler.start()
+
+
 async def test_two_platforms_on_one_machine_do_not_meet(benches: Any) -> None:
     first, second = await benches(), await benches()
     one, two = await first.running(*SERVE), await second.running(*SERVE)
@@ -315,6 +330,11 @@ async def test_two_platforms_on_one_machine_do_not_meet(benches: Any) -> None:
     assert seen[0].address != seen[1].address
     assert first.scheduler.api_address != second.scheduler.api_address
     assert await first.scheduler.get(two.job_id) is None
+
+
+def _routed(plan: Any) -> bool:
+    with netlink.Netlink() as socket:
+        return any(ipaddress.IPv4Address(address) in plan.network for address, _ in netlink.taken(socket))
 
 
 async def _get(address: str, port: int) -> bytes:

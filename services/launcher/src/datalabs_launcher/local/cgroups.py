@@ -148,6 +148,18 @@ def remove(groups: Groups) -> None:
             continue
 
 
+def remove_all(bases_of_labs: Groups) -> None:
+    """Remove the groups of labs that are gone, and the folders of all when none is left."""
+    for base in bases_of_labs.values():
+        try:
+            names = [entry.name for entry in os.scandir(base) if entry.is_dir()]
+        except OSError:
+            continue
+        for name in names:
+            remove({"": f"{base}/{name}"})
+    remove(bases_of_labs)
+
+
 def out_of_memory_kills(groups: Groups) -> int:
     """Return how many processes the kernel killed here because the memory limit was reached.
 

@@ -84,7 +84,7 @@ class Machine:
         """Take back what was put in place; for when no lab lives. The next start puts it in place again."""
         if self._firm is not None:
             network.dissolve(self.plan, address=self.api_address)
-        cgroups.remove(self.means.groups)
+        cgroups.remove_all(self.means.groups)
 
     @property
     def api_address(self) -> str:

@@ -223,15 +223,17 @@ def establish(plan: Plan, *, address: str, port: int, egress: bool, refused: Col
 
 
 def dissolve(plan: Plan, *, address: str) -> None:
-    """Take back what `establish` did; for when no lab lives."""
+    """Take back what `establish` did; for when no lab lives. What cannot be taken back stays, and harms nobody."""
     with contextlib.suppress(OSError):
         firewall.remove(plan.table)
     with contextlib.suppress(OSError), netlink.Netlink() as socket:
         uplink = netlink.default_interface(socket)
         if uplink:
             _close(plan, uplink)
-        netlink.delete_address(socket, veth.LOOPBACK, address)
-        netlink.forget_network(socket, str(plan.network.network_address), plan.network.prefixlen)
+        with contextlib.suppress(OSError):
+            netlink.forget_network(socket, str(plan.network.network_address), plan.network.prefixlen)
+        if address == plan.api_address:  # another one was given by the site, and may be in use by others
+            netlink.delete_address(socket, veth.LOOPBACK, address)
 
 
 def _users(uplink: str) -> Path:
