@@ -319,7 +319,7 @@ async def test_nothing_is_left_on_the_machine_when_no_lab_lives(benches: Any) ->
     assert _routed(machine.plan)
     await bench.scheduler.aclose()
     assert not _routed(machine.plan)
-    assert not any(folder.exists() for folder in folders)  # noqa: ASYNC240 - the kernel's own files
+    assert not any(folder.exists() for folder in folders)
     await bench.scheduler.start()
 
 
