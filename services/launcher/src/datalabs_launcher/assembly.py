@@ -33,7 +33,7 @@ from datalabs_runtime.outbox import Outbox
 from datalabs_runtime.rpc import RpcClient
 from datalabs_runtime.service import Loop, Part
 
-ADMISSION = 2.0
+ADMISSION = 5.0
 """Seconds between looks at the queue when nobody wakes it."""
 SPANS = 10.0
 """Seconds between looks for launches whose spans may not have been sent."""

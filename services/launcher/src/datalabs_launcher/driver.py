@@ -20,6 +20,8 @@ from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
 DUE_AT_ONCE = 100
+DUE_AGAIN = timedelta(seconds=5)
+"""A due lab that nobody got to is due again so soon."""
 STEPS_IN_A_ROW = 50
 """More steps in one go than a life has mean a mistake: let others have a turn."""
 DATABASE_REST = 1.0
@@ -101,9 +103,14 @@ class Driver:
     async def poll(self) -> None:
         """Wake the labs whose time has come: the fallback for news that were lost."""
         now = self._clock.now()
-        async with self._database.transaction() as session:
+        async with self._database.reading() as session:  # one statement is a transaction by itself
             due = await labs.claim_due(
-                session, instance=self._instance, now=now, until=now + self._claim, limit=DUE_AT_ONCE
+                session,
+                instance=self._instance,
+                now=now,
+                until=now + self._claim,
+                again=now + DUE_AGAIN,
+                limit=DUE_AT_ONCE,
             )
         for lab_id in due:
             self.wake(lab_id)
@@ -146,7 +153,7 @@ class Driver:
         """Claim a lab, take steps until it waits, and give it back with the time to look again."""
         try:
             now = self._clock.now()
-            async with self._database.transaction() as session:
+            async with self._database.reading() as session:  # one statement is a transaction by itself
                 record = await labs.claim(
                     session, lab_id, instance=self._instance, now=now, until=now + self._claim
                 )
@@ -159,7 +166,7 @@ class Driver:
                 ),
             ):
                 revision, due_at = await self._steps(record)
-            async with self._database.transaction() as session:
+            async with self._database.reading() as session:
                 await labs.release(session, lab_id, instance=self._instance, revision=revision, due_at=due_at)
         except SQLAlchemyError as error:
             self._log.warning("lab.database_away", lab=lab_id, reason=type(error).__name__)

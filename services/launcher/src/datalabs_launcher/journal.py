@@ -90,12 +90,11 @@ class Journal:
         Raises `LabMovedError` when the lab is not what the record says any more.
         """
         values, moments = self._values(record, change), self._moments(record, change)
-        written = await labs.change(session, record, **values)
+        written = await labs.change(session, record, self._instance, **values)
         await attempts.add_moments(session, record.id, written.attempt, moments)
         if change.attempt_values:
             await attempts.change(session, record.id, written.attempt, **change.attempt_values)
         self.tell(session, written, change)
-        await labs.notify(session, record.id, self._instance)
         return written
 
     def tell(self, session: AsyncSession, written: LabRecord, change: Change) -> None:

@@ -257,7 +257,7 @@ class Launches:
             "traceparent": traceparent,
         }
         async with self._database.transaction() as session:
-            fresh = await labs.change(session, record, **values)
+            fresh = await labs.change(session, record, self._settings.instance, **values)
             await self._add_attempt(session, fresh, actor)
             self._journal.tell(session, fresh, Change(at=now, state=LabState.QUEUED, actor=actor))
         return fresh

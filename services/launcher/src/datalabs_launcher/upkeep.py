@@ -68,7 +68,7 @@ class Upkeep:
 
     async def account_for(self, lab_id: str, attempt: int) -> None:
         """Send the spans of a launch that became ready or ended, and remember how long it took."""
-        async with self._database.transaction() as session:
+        async with self._database.reading() as session:
             record = await labs.get(session, lab_id)
             known = await attempts.get(session, lab_id, attempt)
             if record is None or known is None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Row, delete, select, text, update
+from sqlalchemy import Row, Table, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,8 +13,17 @@ from datalabs_launcher.errors import NoAddressLeftError
 from datalabs_launcher.models import AttemptRecord, Moment
 from datalabs_launcher.tables import ADDRESS_RING, AddressRow, AttemptRow, LaunchTimeRow, TransitionRow
 
-COLUMNS = [getattr(AttemptRow, item.name) for item in fields(AttemptRecord)]
-MOMENT_COLUMNS = [getattr(TransitionRow, item.name) for item in fields(Moment)]
+ATTEMPTS, TRANSITIONS = cast(Table, AttemptRow.__table__), cast(Table, TransitionRow.__table__)
+ADDRESSES, LAUNCH_TIMES = cast(Table, AddressRow.__table__), cast(Table, LaunchTimeRow.__table__)
+COLUMNS = [ATTEMPTS.c[item.name] for item in fields(AttemptRecord)]
+GET = select(*COLUMNS).where(
+    ATTEMPTS.c.lab_id == bindparam("of_lab"), ATTEMPTS.c.attempt == bindparam("of_attempt")
+)
+MOMENTS = (
+    select(*(TRANSITIONS.c[item.name] for item in fields(Moment)))
+    .where(TRANSITIONS.c.lab_id == bindparam("of_lab"), TRANSITIONS.c.attempt == bindparam("of_attempt"))
+    .order_by(TRANSITIONS.c.id)
+)
 RECENT = 20
 """Launches of one version and size that the expectation is made of."""
 KEPT = 200
@@ -27,20 +36,19 @@ def _record(row: Row[Any]) -> AttemptRecord:
 
 async def add(session: AsyncSession, attempt: AttemptRecord) -> None:
     """Store a new attempt; one that exists stays as it is."""
-    await session.execute(insert(AttemptRow).values(**asdict(attempt)).on_conflict_do_nothing())
+    await session.execute(insert(ATTEMPTS).values(**asdict(attempt)).on_conflict_do_nothing())
 
 
 async def get(session: AsyncSession, lab_id: str, attempt: int) -> AttemptRecord | None:
     """Return one attempt."""
-    found = select(*COLUMNS).where(AttemptRow.lab_id == lab_id, AttemptRow.attempt == attempt)
-    row = (await session.execute(found)).first()
+    row = (await session.execute(GET, {"of_lab": lab_id, "of_attempt": attempt})).first()
     return _record(row) if row else None
 
 
 async def change(session: AsyncSession, lab_id: str, attempt: int, **values: Any) -> None:
     """Change an attempt."""
     await session.execute(
-        update(AttemptRow).where(AttemptRow.lab_id == lab_id, AttemptRow.attempt == attempt).values(**values)
+        update(ATTEMPTS).where(ATTEMPTS.c.lab_id == lab_id, ATTEMPTS.c.attempt == attempt).values(**values)
     )
 
 
@@ -48,17 +56,13 @@ async def add_moments(session: AsyncSession, lab_id: str, attempt: int, moments:
     """Append transitions."""
     rows = [{"lab_id": lab_id, "attempt": attempt, **asdict(moment)} for moment in moments]
     if rows:
-        await session.execute(insert(TransitionRow).values(rows))
+        await session.execute(insert(TRANSITIONS).values(rows))
 
 
 async def moments(session: AsyncSession, lab_id: str, attempt: int) -> list[Moment]:
     """Return an attempt's transitions in their order."""
-    found = (
-        select(*MOMENT_COLUMNS)
-        .where(TransitionRow.lab_id == lab_id, TransitionRow.attempt == attempt)
-        .order_by(TransitionRow.id)
-    )
-    return [Moment(**row._mapping) for row in await session.execute(found)]  # noqa: SLF001
+    rows = await session.execute(MOMENTS, {"of_lab": lab_id, "of_attempt": attempt})
+    return [Moment(**row._mapping) for row in rows]  # noqa: SLF001 - public, in spite of its name
 
 
 async def untraced(session: AsyncSession, limit: int) -> list[AttemptRecord]:
@@ -67,7 +71,7 @@ async def untraced(session: AsyncSession, limit: int) -> list[AttemptRecord]:
         select(*COLUMNS)
         .where(
             text("NOT attempts.traced"),
-            AttemptRow.ready_at.is_not(None) | AttemptRow.ended_at.is_not(None),
+            ATTEMPTS.c.ready_at.is_not(None) | ATTEMPTS.c.ended_at.is_not(None),
         )
         .limit(limit)
     )
@@ -87,19 +91,19 @@ async def take_address(
 
     Raises `NoAddressLeftError` after one round of the ring.
     """
-    mine = select(AddressRow.port).where(AddressRow.lab_id == lab_id, AddressRow.attempt == attempt)
+    mine = select(ADDRESSES.c.port).where(ADDRESSES.c.lab_id == lab_id, ADDRESSES.c.attempt == attempt)
     port = (await session.execute(mine)).scalar()
     if port is not None:
         return int(port)
     length = last - first + 1
     for _ in range(length):
         port = first + int(await session.scalar(select(ADDRESS_RING.next_value())) or 0) % length
-        fresh = insert(AddressRow).values(port=port, lab_id=lab_id, attempt=attempt, released_at=None)
+        fresh = insert(ADDRESSES).values(port=port, lab_id=lab_id, attempt=attempt, released_at=None)
         statement = fresh.on_conflict_do_update(
-            index_elements=[AddressRow.port],
+            index_elements=[ADDRESSES.c.port],
             set_={"lab_id": lab_id, "attempt": attempt, "released_at": None},
-            where=AddressRow.released_at < rested_before,
-        ).returning(AddressRow.port)
+            where=ADDRESSES.c.released_at < rested_before,
+        ).returning(ADDRESSES.c.port)
         if (await session.execute(statement)).first() is not None:
             return port
     raise NoAddressLeftError(f"all {length} ports of the ring are taken or rest")
@@ -108,8 +112,10 @@ async def take_address(
 async def release_address(session: AsyncSession, lab_id: str, attempt: int, *, at: datetime) -> None:
     """Let an attempt's port rest from this moment on."""
     await session.execute(
-        update(AddressRow)
-        .where(AddressRow.lab_id == lab_id, AddressRow.attempt == attempt, AddressRow.released_at.is_(None))
+        update(ADDRESSES)
+        .where(
+            ADDRESSES.c.lab_id == lab_id, ADDRESSES.c.attempt == attempt, ADDRESSES.c.released_at.is_(None)
+        )
         .values(released_at=at)
     )
 
@@ -126,7 +132,7 @@ async def add_launch_time(
     """Remember how long a launch of (datalab, version, size) took."""
     datalab, version, size = of
     await session.execute(
-        insert(LaunchTimeRow)
+        insert(LAUNCH_TIMES)
         .values(
             lab_id=lab_id,
             attempt=attempt,
@@ -145,9 +151,11 @@ async def launch_times(
 ) -> list[dict[str, float]]:
     """Return the phases of the most recent launches."""
     found = (
-        select(LaunchTimeRow.phases)
-        .where(LaunchTimeRow.datalab == datalab, LaunchTimeRow.version == version, LaunchTimeRow.size == size)
-        .order_by(LaunchTimeRow.ready_at.desc())
+        select(LAUNCH_TIMES.c.phases)
+        .where(
+            LAUNCH_TIMES.c.datalab == datalab, LAUNCH_TIMES.c.version == version, LAUNCH_TIMES.c.size == size
+        )
+        .order_by(LAUNCH_TIMES.c.ready_at.desc())
         .limit(RECENT)
     )
     return list((await session.execute(found)).scalars())
@@ -158,11 +166,11 @@ async def prune(
 ) -> None:
     """Remove what belonged to removed labs, the old logs of kept ones, and old launch times."""
     await session.execute(
-        update(AttemptRow)
-        .where(AttemptRow.ended_at < logs_before, text("attempts.log_lines <> '[]'"))
+        update(ATTEMPTS)
+        .where(ATTEMPTS.c.ended_at < logs_before, text("attempts.log_lines <> '[]'"))
         .values(log_lines=[], log_truncated=True)
     )
-    await session.execute(delete(LaunchTimeRow).where(LaunchTimeRow.ready_at < times_before))
+    await session.execute(delete(LAUNCH_TIMES).where(LAUNCH_TIMES.c.ready_at < times_before))
     if lab_ids:
-        await session.execute(delete(TransitionRow).where(TransitionRow.lab_id.in_(lab_ids)))
-        await session.execute(delete(AttemptRow).where(AttemptRow.lab_id.in_(lab_ids)))
+        await session.execute(delete(TRANSITIONS).where(TRANSITIONS.c.lab_id.in_(lab_ids)))
+        await session.execute(delete(ATTEMPTS).where(ATTEMPTS.c.lab_id.in_(lab_ids)))

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Row, select, tuple_, update
+from sqlalchemy import Row, Table, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_launcher.models import EnvironmentRecord
 from datalabs_launcher.tables import EnvironmentRow
 
-COLUMNS = [getattr(EnvironmentRow, item.name) for item in fields(EnvironmentRecord)]
+ENVIRONMENTS = cast(Table, EnvironmentRow.__table__)
+COLUMNS = [ENVIRONMENTS.c[item.name] for item in fields(EnvironmentRecord)]
 
 
 def _record(row: Row[Any]) -> EnvironmentRecord:
@@ -21,18 +22,18 @@ def _record(row: Row[Any]) -> EnvironmentRecord:
 async def put(session: AsyncSession, record: EnvironmentRecord) -> EnvironmentRecord:
     """Store how far an environment is, with a raised revision."""
     values = asdict(record)
-    fresh = insert(EnvironmentRow).values(**{**values, "revision": 1})
+    fresh = insert(ENVIRONMENTS).values(**{**values, "revision": 1})
     changed = {key: getattr(fresh.excluded, key) for key in values if key not in {"datalab", "version"}}
     statement = fresh.on_conflict_do_update(
-        index_elements=[EnvironmentRow.datalab, EnvironmentRow.version],
-        set_={**changed, "revision": EnvironmentRow.revision + 1},
+        index_elements=[ENVIRONMENTS.c.datalab, ENVIRONMENTS.c.version],
+        set_={**changed, "revision": ENVIRONMENTS.c.revision + 1},
     ).returning(*COLUMNS)
     return _record((await session.execute(statement)).one())
 
 
 async def get(session: AsyncSession, datalab: str, version: str) -> EnvironmentRecord | None:
     """Return one environment."""
-    found = select(*COLUMNS).where(EnvironmentRow.datalab == datalab, EnvironmentRow.version == version)
+    found = select(*COLUMNS).where(ENVIRONMENTS.c.datalab == datalab, ENVIRONMENTS.c.version == version)
     row = (await session.execute(found)).first()
     return _record(row) if row else None
 
@@ -41,8 +42,8 @@ async def every(session: AsyncSession) -> list[EnvironmentRecord]:
     """Return all environments that are in the catalogue."""
     found = (
         select(*COLUMNS)
-        .where(EnvironmentRow.withdrawn.is_(False))
-        .order_by(EnvironmentRow.datalab, EnvironmentRow.version)
+        .where(ENVIRONMENTS.c.withdrawn.is_(False))
+        .order_by(ENVIRONMENTS.c.datalab, ENVIRONMENTS.c.version)
     )
     return [_record(row) for row in await session.execute(found)]
 
@@ -51,17 +52,17 @@ async def listed(
     session: AsyncSession, *, limit: int, after: tuple[str, str] | None
 ) -> list[EnvironmentRecord]:
     """Return a page of environments by datalab and version, after a sort key."""
-    key = tuple_(EnvironmentRow.datalab, EnvironmentRow.version)
-    found = select(*COLUMNS).where(EnvironmentRow.withdrawn.is_(False))
+    key = tuple_(ENVIRONMENTS.c.datalab, ENVIRONMENTS.c.version)
+    found = select(*COLUMNS).where(ENVIRONMENTS.c.withdrawn.is_(False))
     if after is not None:
         found = found.where(key > after)
-    rows = await session.execute(found.order_by(EnvironmentRow.datalab, EnvironmentRow.version).limit(limit))
+    rows = await session.execute(found.order_by(ENVIRONMENTS.c.datalab, ENVIRONMENTS.c.version).limit(limit))
     return [_record(row) for row in rows]
 
 
 async def withdraw_others(session: AsyncSession, keep: Iterable[tuple[str, str]]) -> None:
     """Mark environments that are in the catalogue no more."""
     kept = list(keep)
-    key = tuple_(EnvironmentRow.datalab, EnvironmentRow.version)
-    statement = update(EnvironmentRow).values(withdrawn=True)
+    key = tuple_(ENVIRONMENTS.c.datalab, ENVIRONMENTS.c.version)
+    statement = update(ENVIRONMENTS).values(withdrawn=True)
     await session.execute(statement.where(key.not_in(kept)) if kept else statement)

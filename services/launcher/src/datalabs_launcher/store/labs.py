@@ -1,11 +1,24 @@
 """Labs in the database."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, case, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Table,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,7 +27,9 @@ from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.models import LabRecord, Taken, Waiting
 from datalabs_launcher.tables import LabRow
 
-COLUMNS = [getattr(LabRow, item.name) for item in fields(LabRecord)]
+LABS = cast(Table, LabRow.__table__)
+"""The table itself: statements on it skip the object layer, which costs more than the database does (measured)."""
+COLUMNS = [LABS.c[item.name] for item in fields(LabRecord)]
 CHANNEL = "labs"
 """NOTIFY channel: `<lab id> <instance>` after each change."""
 ALIVE = text("labs.state NOT IN ('stopped', 'failed')")
@@ -25,72 +40,112 @@ ADMISSION_LOCK = 4_110_001
 """Key of the transaction-level lock under which capacity is given away."""
 
 
+def _claimable() -> ColumnElement[bool]:
+    mine = LABS.c.claimed_by == bindparam("instance")
+    return or_(LABS.c.claimed_by.is_(None), mine, LABS.c.claimed_until < bindparam("now"))
+
+
+# Statements that run often are built once: with so many columns, building costs more than running.
+GET = select(*COLUMNS).where(LABS.c.id == bindparam("lab_id"))
+OF_KEY = select(*COLUMNS).where(
+    LABS.c.owner == bindparam("of_owner"), LABS.c.idempotency_key == bindparam("key")
+)
+ADD = insert(LABS).on_conflict_do_nothing().returning(LABS.c.id)
+CLAIM = (
+    update(LABS)
+    .where(LABS.c.id == bindparam("lab_id"), ALIVE, _claimable())
+    .values(claimed_by=bindparam("instance"), claimed_until=bindparam("until"))
+    .returning(*COLUMNS)
+)
+RELEASE = (
+    update(LABS)
+    .where(LABS.c.id == bindparam("lab_id"), LABS.c.claimed_by == bindparam("instance"))
+    .values(
+        claimed_by=None,
+        claimed_until=None,
+        due_at=case((LABS.c.revision == bindparam("at_revision"), bindparam("due")), else_=LABS.c.due_at),
+    )
+)
+CLAIM_DUE = (
+    update(LABS)
+    .where(
+        LABS.c.id.in_(
+            select(LABS.c.id)
+            .where(ALIVE, LABS.c.due_at <= bindparam("now"), _claimable())
+            .order_by(LABS.c.due_at)
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+    )
+    .values(claimed_by=bindparam("instance"), claimed_until=bindparam("until"), due_at=bindparam("again"))
+    .returning(LABS.c.id)
+)
+QUEUE = select(*COLUMNS).where(LABS.c.state == LabState.QUEUED).order_by(LABS.c.requested_at, LABS.c.id)
+TAKEN = select(
+    func.coalesce(func.sum(LABS.c.cores), 0.0), func.coalesce(func.sum(LABS.c.memory_mib), 0)
+).where(HOLDING)
+WAITING_OF = select(func.count()).where(
+    LABS.c.owner == bindparam("of_owner"),
+    LABS.c.state == LabState.QUEUED,
+    LABS.c.queue_position.is_not(None),
+)
+
+
 def _record(row: Row[Any]) -> LabRecord:
     return LabRecord(**row._mapping)  # noqa: SLF001 - public, in spite of its name
 
 
 async def add(session: AsyncSession, record: LabRecord) -> bool:
     """Insert a new lab; False when its id or key is taken."""
-    statement = insert(LabRow).values(**asdict(record)).on_conflict_do_nothing().returning(LabRow.id)
-    return (await session.execute(statement)).first() is not None
+    return (await session.execute(ADD, vars_of(record))).first() is not None
+
+
+def vars_of(record: LabRecord) -> dict[str, Any]:
+    """Return the stored fields of a lab."""
+    return {item.name: getattr(record, item.name) for item in fields(record)}
 
 
 async def get(session: AsyncSession, lab_id: str) -> LabRecord | None:
     """Return one lab."""
-    row = (await session.execute(select(*COLUMNS).where(LabRow.id == lab_id))).first()
+    row = (await session.execute(GET, {"lab_id": lab_id})).first()
     return _record(row) if row else None
 
 
 async def of_key(session: AsyncSession, owner: str, key: str) -> LabRecord | None:
     """Return the lab that belongs to an idempotency key."""
-    found = select(*COLUMNS).where(LabRow.owner == owner, LabRow.idempotency_key == key)
-    row = (await session.execute(found)).first()
+    row = (await session.execute(OF_KEY, {"of_owner": owner, "key": key})).first()
     return _record(row) if row else None
 
 
-async def change(session: AsyncSession, record: LabRecord, **values: Any) -> LabRecord:
-    """Change a lab and raise its revision.
+async def change(session: AsyncSession, record: LabRecord, instance: str, **values: Any) -> LabRecord:
+    """Change a lab, raise its revision, and wake the other instances when this transaction commits.
 
     Raises `LabMovedError` when the lab is not at the record's revision any more.
     """
+    told = func.pg_notify(CHANNEL, f"{record.id} {instance}")
     statement = (
-        update(LabRow)
-        .where(LabRow.id == record.id, LabRow.revision == record.revision)
+        update(LABS)
+        .where(LABS.c.id == record.id, LABS.c.revision == record.revision)
         .values(revision=record.revision + 1, **values)
-        .returning(*COLUMNS)
+        .returning(told)
     )
-    row = (await session.execute(statement)).first()
-    if row is None:
+    if (await session.execute(statement)).first() is None:
         raise LabMovedError(record.id)
-    return _record(row)
+    return replace(record, revision=record.revision + 1, **values)
 
 
 async def touch(session: AsyncSession, lab_id: str, **values: Any) -> None:
-    """Change what nobody outside sees (signs of use, when to look again), without a new revision."""
-    await session.execute(update(LabRow).where(LabRow.id == lab_id).values(**values))
-
-
-async def notify(session: AsyncSession, lab_id: str, instance: str) -> None:
-    """Wake the other instances when this transaction commits."""
-    await session.execute(select(func.pg_notify(CHANNEL, f"{lab_id} {instance}")))
-
-
-def _claimable(instance: str, now: datetime) -> ColumnElement[bool]:
-    return or_(LabRow.claimed_by.is_(None), LabRow.claimed_by == instance, LabRow.claimed_until < now)
+    """Change what nobody outside sees (signs of use, what was told), without a new revision."""
+    await session.execute(update(LABS).where(LABS.c.id == lab_id).values(**values))
 
 
 async def claim(
     session: AsyncSession, lab_id: str, *, instance: str, now: datetime, until: datetime
 ) -> LabRecord | None:
     """Take one lab for the next step; None when it has ended, is gone, or another instance has it."""
-    await session.execute(text("SET LOCAL synchronous_commit = off"))  # a lost claim costs nothing
-    statement = (
-        update(LabRow)
-        .where(LabRow.id == lab_id, ALIVE, _claimable(instance, now))
-        .values(claimed_by=instance, claimed_until=until)
-        .returning(*COLUMNS)
-    )
-    row = (await session.execute(statement)).first()
+    values = {"lab_id": lab_id, "instance": instance, "now": now, "until": until}
+    row = (await session.execute(CLAIM, values)).first()
     return _record(row) if row else None
 
 
@@ -101,33 +156,19 @@ async def release(
 
     A lab that moved meanwhile keeps the time that was set when it moved: it is earlier.
     """
-    await session.execute(text("SET LOCAL synchronous_commit = off"))
-    unmoved = LabRow.revision == revision
-    await session.execute(
-        update(LabRow)
-        .where(LabRow.id == lab_id, LabRow.claimed_by == instance)
-        .values(claimed_by=None, claimed_until=None, due_at=case((unmoved, due_at), else_=LabRow.due_at))
-    )
+    values = {"lab_id": lab_id, "instance": instance, "at_revision": revision, "due": due_at}
+    await session.execute(RELEASE, values)
 
 
 async def claim_due(
-    session: AsyncSession, *, instance: str, now: datetime, until: datetime, limit: int
+    session: AsyncSession, *, instance: str, now: datetime, until: datetime, again: datetime, limit: int
 ) -> list[str]:
-    """Claim labs whose time has come; those that another instance is looking at are passed over."""
-    due = (
-        select(LabRow.id)
-        .where(ALIVE, LabRow.due_at <= now, _claimable(instance, now))
-        .order_by(LabRow.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = await session.execute(
-        update(LabRow)
-        .where(LabRow.id.in_(due.scalar_subquery()))
-        .values(claimed_by=instance, claimed_until=until, due_at=until)
-        .returning(LabRow.id)
-    )
-    return list(rows.scalars())
+    """Claim labs whose time has come; those that another instance is looking at are passed over.
+
+    They are due once more at `again`, should nobody get to them.
+    """
+    values = {"instance": instance, "now": now, "until": until, "again": again, "most": limit}
+    return list((await session.execute(CLAIM_DUE, values)).scalars())
 
 
 async def alive(session: AsyncSession) -> list[LabRecord]:
@@ -137,7 +178,7 @@ async def alive(session: AsyncSession) -> list[LabRecord]:
 
 async def known_jobs(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, LabRecord]:
     """Return the labs whose newest attempt has one of these job ids, by job id."""
-    found = select(*COLUMNS).where(LabRow.job_id.in_(job_ids))
+    found = select(*COLUMNS).where(LABS.c.job_id.in_(job_ids))
     records = [_record(row) for row in await session.execute(found)]
     return {record.job_id: record for record in records if record.job_id}
 
@@ -151,14 +192,14 @@ async def listed(
     after: tuple[datetime, str] | None,
 ) -> list[LabRecord]:
     """Return labs that were not deleted, newest first, after a sort key."""
-    found = select(*COLUMNS).where(LabRow.deleted_at.is_(None))
+    found = select(*COLUMNS).where(LABS.c.deleted_at.is_(None))
     if owner is not None:
-        found = found.where(LabRow.owner == owner)
+        found = found.where(LABS.c.owner == owner)
     if not include_ended:
         found = found.where(ALIVE)
     if after is not None:
-        found = found.where(tuple_(LabRow.created_at, LabRow.id) < after)
-    rows = await session.execute(found.order_by(LabRow.created_at.desc(), LabRow.id.desc()).limit(limit))
+        found = found.where(tuple_(LABS.c.created_at, LABS.c.id) < after)
+    rows = await session.execute(found.order_by(LABS.c.created_at.desc(), LABS.c.id.desc()).limit(limit))
     return [_record(row) for row in rows]
 
 
@@ -169,36 +210,29 @@ async def lock_admission(session: AsyncSession) -> None:
 
 async def queue(session: AsyncSession) -> list[LabRecord]:
     """Return the queued labs, oldest request first."""
-    found = select(*COLUMNS).where(LabRow.state == LabState.QUEUED).order_by(LabRow.requested_at, LabRow.id)
-    return [_record(row) for row in await session.execute(found)]
+    return [_record(row) for row in await session.execute(QUEUE)]
 
 
 async def taken(session: AsyncSession) -> Taken:
     """Return what admitted labs hold."""
-    sums = select(
-        func.coalesce(func.sum(LabRow.cores), 0.0), func.coalesce(func.sum(LabRow.memory_mib), 0)
-    ).where(HOLDING)
-    cores, memory = (await session.execute(sums)).one()
+    cores, memory = (await session.execute(TAKEN)).one()
     return Taken(cores=float(cores), memory_mib=int(memory))
 
 
 async def waiting_of(session: AsyncSession, owner: str) -> int:
     """Return how many labs of one person wait for capacity; a lab on its way through the queue does not count."""
-    found = select(func.count()).where(
-        LabRow.owner == owner, LabRow.state == LabState.QUEUED, LabRow.queue_position.is_not(None)
-    )
-    return int((await session.execute(found)).scalar_one())
+    return int((await session.execute(WAITING_OF, {"of_owner": owner})).scalar_one())
 
 
 async def prune(session: AsyncSession, *, ended_before: datetime, deleted_before: datetime) -> list[str]:
     """Remove labs that ended, or were deleted, long ago; return their ids."""
     rows = await session.execute(
-        delete(LabRow)
+        delete(LABS)
         .where(
             text("labs.state IN ('stopped', 'failed')"),
-            or_(LabRow.ended_at < ended_before, LabRow.deleted_at < deleted_before),
+            or_(LABS.c.ended_at < ended_before, LABS.c.deleted_at < deleted_before),
         )
-        .returning(LabRow.id)
+        .returning(LABS.c.id)
     )
     return list(rows.scalars())
 
