@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 from pydantic import Field
@@ -47,15 +49,24 @@ def settings_classes() -> list[type[Settings]]:
         TelemetrySettings,
     ]
     for service in SERVICES:
-        if importlib.util.find_spec(f"datalabs_{service}.config") is None:
-            continue
-        module = importlib.import_module(f"datalabs_{service}.config")
-        classes.extend(
-            one
-            for _name, one in inspect.getmembers(module, inspect.isclass)
-            if issubclass(one, Settings) and one.__module__ == module.__name__ and one.section
-        )
+        for module in _config_modules(f"datalabs_{service}"):
+            classes.extend(
+                one
+                for _name, one in inspect.getmembers(module, inspect.isclass)
+                if issubclass(one, Settings) and one.__module__ == module.__name__ and one.section
+            )
     return classes
+
+
+def _config_modules(package: str) -> list[ModuleType]:
+    """Return a service's own `config` and those of its adapters."""
+    folders = importlib.import_module(package).__path__
+    names = [package, *(f"{package}.{one.name}" for one in pkgutil.iter_modules(folders) if one.ispkg)]
+    return [
+        importlib.import_module(f"{name}.config")
+        for name in names
+        if importlib.util.find_spec(f"{name}.config")
+    ]
 
 
 def all_settings(file: Path) -> list[SettingOrigin]:

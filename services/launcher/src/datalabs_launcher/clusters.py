@@ -18,21 +18,23 @@ def cluster_of(settings: LauncherSettings, platform: PlatformSettings, config: P
     """
     if settings.scheduler not in {"auto", "local"}:
         raise SettingsError(f"launcher.scheduler: there is no scheduler {settings.scheduler!r}")
+    address, port = _door(platform)
     return LocalScheduler(
         state_folder=platform.state_folder,
         settings=load(LocalSettings, config),
-        api_address=_address(platform.api_url_for_labs),
-        api_port=platform.labs_port,
+        api_address=address,
+        api_port=port,
     )
 
 
-def _address(url: str | None) -> str | None:
-    """Return the address in a URL, if it has one: labs with a network of their own reach the edge there."""
-    host = urlsplit(url).hostname if url else None
+def _door(platform: PlatformSettings) -> tuple[str | None, int]:
+    """Return where labs with a network of their own reach the edge; the public address may be another machine's."""
+    parts = urlsplit(platform.api_url_for_labs or "")
     try:
-        return str(ip_address(host)) if host else None
+        address = str(ip_address(parts.hostname or ""))
     except ValueError:
-        return None
+        return None, platform.labs_port
+    return address, parts.port or platform.labs_port
 
 
 class ClusterPart:
