@@ -99,9 +99,10 @@ class Database:
                     await connection.execute(f'LISTEN "{channel}"'.encode())
                     yield ""
                     while True:
-                        async for notification in connection.notifies(timeout=KEEPALIVE):
+                        async for notification in connection.notifies(timeout=0):
                             yield notification.payload
-                        await connection.execute(b"SELECT 1")
+                        if not await _readable(connection.fileno()):
+                            await connection.execute(b"SELECT 1")
             except (psycopg.Error, OSError) as error:
                 self._log.info("database.listen_again", channel=channel, reason=type(error).__name__)
                 await asyncio.sleep(RELISTEN_PAUSE)
@@ -118,6 +119,20 @@ class Database:
             **query,
         }
         return {key: value for key, value in given.items() if value is not None}
+
+
+async def _readable(descriptor: int) -> bool:
+    """Wait until there is something to read, for some time; psycopg's own wait looks ten times a second."""
+    loop = asyncio.get_running_loop()
+    news = asyncio.Event()
+    loop.add_reader(descriptor, news.set)
+    try:
+        async with asyncio.timeout(KEEPALIVE):
+            return await news.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:

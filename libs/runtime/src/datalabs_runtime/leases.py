@@ -130,11 +130,9 @@ class Lease:
     async def acquire(self) -> bool:
         """Take or renew the lease if that is possible now."""
         asked = _now()
-        async with self._database.transaction() as session:
-            current = await session.execute(
-                select(self._table.c.holder).where(self._table.c.name == self._lease)
-            )
-            holder = current.scalar_one_or_none()
+        # Each statement is a transaction of its own: a renewal is one round trip.
+        async with self._database.reading() as session:
+            holder = None if self.held else await self._holder(session)
             row = await session.execute(
                 _ACQUIRE,
                 {
@@ -156,6 +154,11 @@ class Lease:
         self._until = asked + self._ttl * MARGIN
         self._leading.set()
         return True
+
+    async def _holder(self, session: AsyncSession) -> str | None:
+        statement = select(self._table.c.holder).where(self._table.c.name == self._lease)
+        holder: str | None = (await session.execute(statement)).scalar_one_or_none()
+        return holder
 
     async def _release(self) -> None:
         async with self._database.transaction() as session:

@@ -40,7 +40,8 @@ REST = 0.25
 """Seconds after a failure."""
 PUBLISH_TIMEOUT = 5.0
 """Seconds for an acknowledgement. A fact that was stored all the same is dropped by its message id when repeated."""
-LEASE_TTL = 15.0
+LEASE_TTL = 30.0
+"""Seconds; on one machine a dead holder is replaced at once, whatever its lease says."""
 OUTBOX_RETENTION = timedelta(days=3)
 """Published rows are kept that long, to look into what was said."""
 INBOX_RETENTION = EVENTS.max_age + timedelta(days=1)

@@ -45,8 +45,14 @@ class Telemetry:
     """The span pipeline of this process."""
 
     def __init__(self, service: str, exporter: SpanExporter | None, ratio: float) -> None:
-        self.resource = Resource.create(
-            {"service.name": f"datalabs-{service}", "service.instance.id": str(os.getpid())}
+        # Not Resource.create: it looks for detectors in the metadata of every installed package.
+        self.resource = Resource(
+            {
+                "service.name": f"datalabs-{service}",
+                "service.instance.id": str(os.getpid()),
+                "telemetry.sdk.name": "opentelemetry",
+                "telemetry.sdk.language": "python",
+            }
         )
         self.provider = TracerProvider(
             resource=self.resource, sampler=ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False
