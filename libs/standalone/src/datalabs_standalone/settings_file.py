@@ -27,20 +27,22 @@ _HEADER = """\
 def compose(values: Values, described: "Sequence[type[Settings]]") -> str:
     """Return the text of a new settings file: all described fields, those of `values` set, the others as defaults."""
     blocks = [_HEADER]
-    for cls in described:
-        blocks.append(_block(cls, values.get(cls.section, {})))
+    known = list(dict.fromkeys(cls.section for cls in described))
+    for section in known:
+        # A service and its adapters share a section; a table stands once in TOML.
+        sharing = [cls for cls in described if cls.section == section]
+        blocks.extend(_block(cls, values.get(section, {}), head=cls is sharing[0]) for cls in sharing)
         blocks.extend(
-            _table(name, fields) for name, fields in values.items() if name.startswith(f"{cls.section}.")
+            _table(name, fields) for name, fields in values.items() if name.startswith(f"{section}.")
         )
-    known = {cls.section for cls in described}
     rest = [name for name in values if name.partition(".")[0] not in known]
     blocks.extend(_table(name, values[name]) for name in rest)
     return "\n".join(blocks)
 
 
-def _block(cls: "type[Settings]", values: Mapping[str, object]) -> str:
+def _block(cls: "type[Settings]", values: Mapping[str, object], *, head: bool) -> str:
     intent = (cls.__doc__ or "").strip().splitlines()[0]
-    lines = [f"# {intent}", f"[{cls.section}]"]
+    lines = [f"# {intent}", *([f"[{cls.section}]"] if head else [])]
     for name, field in cls.model_fields.items():
         lines.append(f"# {field.description}")
         if name in values:
