@@ -551,3 +551,47 @@ async def test_messages_that_are_not_stored(platform: Platform, launcher: Produc
     await launcher.messaging.publish_core("live.lab.aaaaaaaaaa.sample", json.dumps({"cpu": 1}).encode())
     await eventually(lambda: samples)
     assert samples == [("live.lab.aaaaaaaaaa.sample", b'{"cpu": 1}')]
+
+
+async def test_a_running_handler_ends_before_the_service_does(platform: Platform, launcher: Producer) -> None:
+    begun = asyncio.Event()
+    ended: list[str] = []
+
+    async def handle(event: Event) -> None:
+        begun.set()
+        await asyncio.sleep(0.3)
+        ended.append(event.entity_id)
+
+    accounting = await ledger(platform, handle)
+    lab = new_lab_id()
+    await launcher.say(lab, 1)
+    async with asyncio.timeout(5):
+        await begun.wait()
+    await accounting.aclose()
+    assert ended == [lab]
+    again: list[int] = []
+
+    async def count(event: Event) -> None:
+        again.append(event.revision)
+
+    await ledger(platform, count)
+    await launcher.say(lab, 2)
+    await eventually(lambda: again)
+    assert again == [2]  # the first was acknowledged before the connection closed
+
+
+async def test_a_message_without_any_headers_still_reaches_who_reads_everything(
+    platform: Platform, launcher: Producer
+) -> None:
+    history: list[Event] = []
+
+    async def keep(event: Event) -> None:
+        history.append(event)
+
+    observer = platform.messaging("observer")
+    observer.consume(OBSERVER_HISTORY, keep)
+    await observer.start()
+    await publish_raw(launcher.messaging, "aaaaaaaaaa", {}, b"\xff not json")
+    await eventually(lambda: history)
+    assert history[0].raw == b"\xff not json"
+    assert (history[0].data, history[0].type) == ({}, None)

@@ -87,7 +87,6 @@ def _channel(event: EventType) -> Document:
         "description": event.summary,
         "parameters": {"id": {"description": f"The {event.entity}'s id; `*` for all."}},
         "messages": {event.type: {"$ref": f"#/components/messages/{event.type}"}},
-        "bindings": {"nats": {"bindingVersion": "0.1.0"}},
         "x-jetstream-stream": EVENTS.name,
     }
 

@@ -8,13 +8,16 @@ from typing import Any
 
 import psycopg
 import structlog
-from sqlalchemy import URL, event, exc, text
+from sqlalchemy import URL, QueuePool, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from datalabs_runtime.clock import Clock, SystemClock
 
 CONNECT_TIMEOUT = 5
 """Seconds to wait for a connection."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds to wait at the end for connections that are in use; SQLAlchemy closes a cancelled session apart from it."""
+CLOSE_POLL = 0.01
 RELISTEN_PAUSE = 0.5
 """Seconds between attempts to listen again after the connection broke."""
 KEEPALIVE = 60.0
@@ -58,10 +61,15 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections; those whose session was cut short come back to the pool a moment later."""
         engine, self._engine, self._reading = self._engine, None, None
-        if engine is not None:
-            await engine.dispose()
+        if engine is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                while _in_use(engine):
+                    await asyncio.sleep(CLOSE_POLL)
+        await engine.dispose()
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -133,6 +141,11 @@ async def _readable(descriptor: int) -> bool:
         return False
     finally:
         loop.remove_reader(descriptor)
+
+
+def _in_use(engine: AsyncEngine) -> bool:
+    pool = engine.pool
+    return isinstance(pool, QueuePool) and pool.checkedout() > 0
 
 
 def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
