@@ -2,7 +2,8 @@
  * A platform made of fixtures: enough of the API to run every page without any service.
  *
  * Who signs in chooses the world: `ada` (some of everything), `admin` (an operator), `fresh` (nothing yet), `crowd` (two
- * hundred datalabs). `POST /mock/<fault>` makes a bad day: `expire`, `outage?seconds=`, `deny`, `reset`.
+ * hundred datalabs). `POST /mock/<fault>` makes a bad day: `expire`, `outage?seconds=`, `expiring`, `reset`; `restore`
+ * ends it.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Datalab, Lab, LaunchBody, Me, Preflight } from '../src/api/model'
@@ -141,7 +142,8 @@ export class MockPlatform {
           reason: 'idle',
         })
     }
-    answer(response, 200, '{}', 'application/json')
+    // How many streams are open now.
+    answer(response, 200, JSON.stringify({ followers: this.followers.length }), 'application/json')
   }
 
   private who(request: IncomingMessage): string {

@@ -1,8 +1,10 @@
 /** Everything the pages read, as query options: one place for keys, so that events find what they change. */
 import { infiniteQueryOptions, keepPreviousData, QueryClient, queryOptions } from '@tanstack/react-query'
+import { labJournal } from '#/live/journal'
+import { mergeLab, newer } from '#/live/merge'
 import { samples } from '#/live/samples'
 import { api } from './client'
-import type { Kind, Lab, LaunchBody, Page, Span, UsageRow } from './model'
+import type { Kind, Lab, LaunchBody, Me, Page, Span, UsageRow } from './model'
 import { ProblemError, passing } from './problems'
 
 export interface CatalogueSearch {
@@ -98,18 +100,34 @@ export const siteQuery = queryOptions({
   queryFn: ({ signal }) => api.get('/api/v1/config', { signal }),
 })
 
+/** A list that was asked for before an event came may lack it; what came meanwhile is put in by revision. */
+async function current(read: Promise<Lab[]>, wanted: (lab: Lab) => boolean): Promise<readonly Lab[]> {
+  const mark = labJournal.mark()
+  const labs = await read
+  return labJournal.since(mark).filter(wanted).reduce<readonly Lab[]>(mergeLab, labs)
+}
+
+/** The labs of whoever is signed in. */
 export const labsQuery = queryOptions({
   queryKey: keys.labs,
-  queryFn: ({ signal }): Promise<readonly Lab[]> =>
-    whole((cursor) => api.get('/api/v1/labs', { query: { limit: 200, cursor }, signal })),
+  queryFn: ({ signal, client }) => {
+    const username = client.getQueryData<Me>(keys.me)?.username
+    return current(
+      whole((cursor) => api.get('/api/v1/labs', { query: { limit: 200, cursor }, signal })),
+      (lab) => lab.owner === username,
+    )
+  },
   staleTime: Number.POSITIVE_INFINITY,
 })
 
 export const allLabsQuery = queryOptions({
   queryKey: keys.allLabs,
-  queryFn: ({ signal }): Promise<readonly Lab[]> =>
-    whole((cursor) =>
-      api.get('/api/v1/labs', { query: { all: true, include_ended: false, limit: 200, cursor }, signal }),
+  queryFn: ({ signal }) =>
+    current(
+      whole((cursor) =>
+        api.get('/api/v1/labs', { query: { all: true, include_ended: false, limit: 200, cursor }, signal }),
+      ),
+      () => true,
     ),
   staleTime: Number.POSITIVE_INFINITY,
 })
@@ -117,7 +135,14 @@ export const allLabsQuery = queryOptions({
 export const labQuery = (id: string) =>
   queryOptions({
     queryKey: keys.lab(id),
-    queryFn: ({ signal }) => api.get('/api/v1/labs/{lab_id}', { path: { lab_id: id }, signal }),
+    queryFn: async ({ signal }) => {
+      const mark = labJournal.mark()
+      const read = await api.get('/api/v1/labs/{lab_id}', { path: { lab_id: id }, signal })
+      return labJournal
+        .since(mark)
+        .filter((lab) => lab.id === id)
+        .reduce(newer, read)
+    },
     staleTime: Number.POSITIVE_INFINITY,
   })
 

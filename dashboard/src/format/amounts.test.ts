@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { bytes, bytesOf, cores, count, hours, memory, memoryOf, ordinal, resources } from './amounts'
+import { amountOf, bytes, bytesOf, cores, count, memory, memoryOf, ordinal, resources } from './amounts'
 
 describe('amounts', () => {
   it('says cores and memory as people do', () => {
@@ -31,6 +31,10 @@ describe('amounts', () => {
       '21st',
       '102nd',
     ])
-    expect(hours(5400, 'core')).toBe('1.5 core h')
+    expect([7.5, 5400, 193 * 3600].map((seconds) => amountOf(seconds, 'core'))).toEqual([
+      '7.5 core s',
+      '90 core min',
+      '193 core h',
+    ])
   })
 })

@@ -64,9 +64,9 @@ export function ordinal(number: number): string {
   return `${number}${['th', 'st', 'nd', 'rd'][number % 10] ?? 'th'}`
 }
 
-/** Core-seconds or GiB-seconds as hours: `3.4 core h`. */
-export function hours(seconds: number, of: string): string {
-  const value = seconds / 3600
-  const digits = value < 10 ? 2 : 1
-  return `${trim(value, digits)} ${of} h`
+/** Core-seconds, GiB-seconds or lab-seconds in the unit that fits: `7.5 core s`, `42 core min`, `3.4 core h`. */
+export function amountOf(seconds: number, of: string): string {
+  const [unit, length] = seconds < 100 ? ['s', 1] : seconds < 6000 ? ['min', 60] : ['h', 3600]
+  const value = seconds / Number(length)
+  return `${trim(value, value < 10 ? 1 : 0)} ${of} ${unit}`
 }

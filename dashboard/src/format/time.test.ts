@@ -6,6 +6,7 @@ const ago = (seconds: number): string => new Date(NOW - seconds * 1000).toISOStr
 
 describe('duration', () => {
   it.each([
+    [0.00004, 'under 1 ms'],
     [0.0042, '4.2 ms'],
     [0.05, '50 ms'],
     [0.43, '0.4 s'],

@@ -51,6 +51,7 @@ export function day(instant: string | number, now: number = Date.now()): string 
 /** A length of time in at most two units: `0.4 s`, `12 s`, `3 min 12 s`, `3 h 12 min`, `2 d 4 h`. */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds) || seconds < 0) return '0 s'
+  if (seconds < 0.00095) return 'under 1 ms'
   if (seconds < 0.0095) return `${(seconds * 1000).toFixed(1)} ms`
   if (seconds < 0.0995) return `${Math.round(seconds * 1000)} ms`
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`

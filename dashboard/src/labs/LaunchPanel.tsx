@@ -86,7 +86,9 @@ export function LaunchPanel({ datalab, search }: Props) {
       requestAnimationFrame(() => form.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus())
       return
     }
-    if (!launch.isPending) launch.mutate({ body, timeStamp: event.timeStamp })
+    if (!launch.isPending) {
+      launch.mutate({ body, timeStamp: event.timeStamp, usual: preflight.data?.expected_phases ?? {} })
+    }
   }
 
   const needed = fields.filter((field) => field.required)

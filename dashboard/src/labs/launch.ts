@@ -3,9 +3,9 @@ import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useRef } from 'react'
 import { api } from '#/api/client'
-import type { Lab, LaunchBody } from '#/api/model'
+import type { Lab, LaunchBody, Timeline } from '#/api/model'
 import { ProblemError } from '#/api/problems'
-import { keys } from '#/api/queries'
+import { keys, timelineQuery } from '#/api/queries'
 import { useMergeLab } from '#/shell/live'
 import { clickSpan } from '#/tracing/trace'
 
@@ -13,6 +13,8 @@ interface Click {
   body: LaunchBody
   /** `event.timeStamp` of the click. */
   timeStamp: number
+  /** Usual seconds of each phase, as the preflight told them: the bar is there before the first answer. */
+  usual: Record<string, number>
 }
 
 /**
@@ -41,11 +43,32 @@ export function useLaunch() {
         throw error
       }
     },
-    onSuccess: (lab) => {
+    onSuccess: (lab, { usual }) => {
       intent.current = null
       client.setQueryData(keys.lab(lab.id), lab)
+      if (lab.state === 'queued') client.setQueryData(timelineQuery(lab.id).queryKey, beginning(lab, usual))
       merge(lab)
       void navigate({ to: '/labs/$labId/launching', params: { labId: lab.id } })
     },
   })
+}
+
+/** The timeline of a lab that was stored a moment ago. */
+function beginning(lab: Lab, usual: Record<string, number>): Timeline {
+  const queued = {
+    name: 'queued',
+    started_at: lab.created_at,
+    ended_at: null,
+    seconds: 0,
+    text: '',
+    steps: [],
+  }
+  return {
+    lab_id: lab.id,
+    attempt: lab.attempt,
+    trace_id: lab.trace_id ?? null,
+    seconds: 0,
+    phases: [queued],
+    usual,
+  }
 }

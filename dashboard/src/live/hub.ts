@@ -13,6 +13,7 @@ import type {
 } from '#/api/model'
 import { keys } from '#/api/queries'
 import { ended } from '#/labs/states'
+import { labJournal } from './journal'
 import {
   mergeCollection,
   mergeDatalab,
@@ -118,6 +119,7 @@ export class LiveHub {
   /** A lab as an event or a reply tells it. */
   lab(fact: Fact | null, lab: Lab): void {
     if (!this.revisions.news(`lab/${lab.id}`, lab.revision)) return
+    labJournal.add(lab)
     if (lab.owner === this.me.username) {
       this.client.setQueryData<readonly Lab[]>(keys.labs, (labs) => labs && mergeLab(labs, lab))
     }

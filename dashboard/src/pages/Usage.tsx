@@ -5,7 +5,7 @@ import { getRouteApi, Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 import type { UsageRow } from '#/api/model'
 import { limitsQuery, type UsageGrouping, usageQuery } from '#/api/queries'
-import { count, hours, memory, trim } from '#/format/amounts'
+import { amountOf, count, memory, trim } from '#/format/amounts'
 import { day, duration, exact, millis } from '#/format/time'
 import { Ago } from '#/parts/Ago'
 import chartCss from '#/parts/charts.module.css'
@@ -152,12 +152,12 @@ function StackedDays({ days, of }: { days: readonly Day[]; of: string }) {
   return (
     <div>
       <div className={chartCss.under}>
-        <span>{hours(top, of)}</span>
+        <span>{amountOf(top, of)}</span>
       </div>
       <ol className={chartCss.bars} aria-label="Use by day">
         {days.map((one) => {
           const parts = [...one.byDatalab].sort(([a], [b]) => (place.get(b) ?? 0) - (place.get(a) ?? 0))
-          const words = parts.map(([name, amount]) => `${name} ${hours(amount, of)}`).reverse()
+          const words = parts.map(([name, amount]) => `${name} ${amountOf(amount, of)}`).reverse()
           return (
             <Tooltip
               key={one.at}
@@ -166,7 +166,7 @@ function StackedDays({ days, of }: { days: readonly Day[]; of: string }) {
               label={
                 <>
                   <b>
-                    {day(one.at)}: {hours(one.total, of)}
+                    {day(one.at)}: {amountOf(one.total, of)}
                   </b>
                   {words.map((text) => (
                     <div key={text}>{text}</div>
@@ -197,7 +197,7 @@ function StackedDays({ days, of }: { days: readonly Day[]; of: string }) {
         {ranked.map(({ name, total }, index) => (
           <li key={name}>
             <i style={{ background: colour(index) }} aria-hidden />
-            {name} <span>{hours(total, of)}</span>
+            {name} <span>{amountOf(total, of)}</span>
           </li>
         ))}
       </ul>
@@ -298,8 +298,8 @@ function Table({ from, to, by }: { from: string; to: string; by: UsageGrouping }
                 )}
                 {by !== 'lab' && <td data-number>{row.labs}</td>}
                 <td data-number>{duration(row.seconds)}</td>
-                <td data-number>{hours(row.core_seconds, 'core')}</td>
-                <td data-number>{hours(row.gib_seconds, 'GiB')}</td>
+                <td data-number>{amountOf(row.core_seconds, 'core')}</td>
+                <td data-number>{amountOf(row.gib_seconds, 'GiB')}</td>
               </tr>
             ))}
           </tbody>
@@ -308,8 +308,8 @@ function Table({ from, to, by }: { from: string; to: string; by: UsageGrouping }
               <tr style={{ fontWeight: 600 }}>
                 <td colSpan={by === 'lab' ? 3 : 2}>{count(data.total.labs, 'lab')} in all</td>
                 <td data-number>{duration(data.total.seconds)}</td>
-                <td data-number>{hours(data.total.core_seconds, 'core')}</td>
-                <td data-number>{hours(data.total.gib_seconds, 'GiB')}</td>
+                <td data-number>{amountOf(data.total.core_seconds, 'core')}</td>
+                <td data-number>{amountOf(data.total.gib_seconds, 'GiB')}</td>
               </tr>
             </tfoot>
           )}
