@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from datalabs_contracts.base import Nothing, Page
 from datalabs_contracts.labs import Lab, LabsQuery, Limits
@@ -208,10 +209,11 @@ async def test_a_service_may_only_call_what_the_table_allows(platform: Platform,
     accounting = platform.messaging("accounting")
     await accounting.start()
     # NATS itself refuses accounting's message to stop_lab: the permission comes from the same table.
-    with pytest.raises(ProblemError) as caught:
+    with structlog.testing.capture_logs() as logs, pytest.raises(ProblemError) as caught:
         await accounting.rpc.call(STOP_LAB, STOP_LAB.request(lab_id="k3v9x2mmpq", actor="x"), timeout=0.3)
     assert caught.value.code in {ProblemCode.DEADLINE_EXCEEDED, ProblemCode.SERVICE_UNAVAILABLE}
     assert rpc_stub.requests == []
+    assert "rpc.launcher.stop_lab" in next(one["reason"] for one in logs if one["event"] == "nats.error")
     await accounting.aclose()
 
 

@@ -67,7 +67,7 @@ class Database:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                while _in_use(engine):
+                while _in_use(engine):  # noqa: ASYNC110 - the pool tells nobody
                     await asyncio.sleep(CLOSE_POLL)
         await engine.dispose()
 
