@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import gc
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -206,11 +205,6 @@ class Rig:
         ]
 
 
-def drop_cut_connections() -> None:
-    """Close what was cut while it signed in to PostgreSQL: only the collector does, and DROP DATABASE waits for it."""
-    gc.collect()
-
-
 MakeRig = Callable[..., Awaitable["Rig"]]
 
 
@@ -243,7 +237,6 @@ async def make_rig(database: Any, tmp_path: Path) -> AsyncIterator[Callable[...,
         for instance in rig.instances:
             await instance.close()
         await rig.scheduler.close_all()
-    drop_cut_connections()
 
 
 @pytest_asyncio.fixture

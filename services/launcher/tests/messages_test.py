@@ -61,7 +61,7 @@ from datalabs_testing.events import EventRecorder
 from datalabs_testing.platform import Platform
 from datalabs_testing.stubs import RpcStub
 
-from .conftest import SITE, drop_cut_connections
+from .conftest import SITE
 from .fake_neighbours import FakeNeighbours
 from .fake_scheduler import FakeScheduler
 
@@ -146,7 +146,6 @@ async def wire(
     for part in reversed(parts):
         await part.aclose()
     await scheduler.close_all()
-    drop_cut_connections()
 
 
 async def test_the_life_of_a_lab_over_the_wire(wire: Wire) -> None:

@@ -1,5 +1,6 @@
 """A platform for one test: settings file, secrets, topology, and databases copied from migrated templates."""
 
+import gc
 import itertools
 import json
 import shutil
@@ -151,7 +152,11 @@ class Platform:
             await messaging.aclose()
 
     def remove(self) -> None:
-        """Remove the databases and the folder."""
+        """Remove the databases and the folder.
+
+        A connection that was cut while it signed in is closed by the collector only, and DROP DATABASE waits for it.
+        """
+        gc.collect()
         for name in self.databases:
             self.postgres.drop(name)
         shutil.rmtree(self.folder, ignore_errors=True)

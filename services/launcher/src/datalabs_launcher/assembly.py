@@ -63,6 +63,7 @@ class Launcher:
         settings = self.settings
         return [
             self.background,
+            self.environments,
             self.prober,
             self.driver,
             self.watcher,
@@ -74,7 +75,6 @@ class Launcher:
             self._loop("tokens", REFRESH_SECONDS, self.upkeep.refresh_tokens),
             self._loop("spans", SPANS, self.upkeep.account_for_all),
             self._loop("prune", PRUNE, self.upkeep.prune, at_once=False),
-            self.environments,
         ]
 
     def _loop(
