@@ -21,7 +21,6 @@ import httpx2
 
 from datalabs_storage.errors import PackageError
 
-DEFAULT_INDEX = "https://pypi.org/simple"
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 ACCEPT = f"{JSON_TYPE}, text/html;q=0.5"
 CHUNK = 1024 * 1024
@@ -44,7 +43,14 @@ def default_index() -> str:
         if os.environ.get(variable):
             # uv also takes `name=address`.
             return re.sub(r"^[\w.-]+=(?=https?:)", "", os.environ[variable])
-    return _from_uv() or _from_pip() or DEFAULT_INDEX
+    return _from_uv() or _from_pip() or _public()
+
+
+def _public() -> str:
+    """Return the public index, as the library for it knows it."""
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT  # noqa: PLC0415 - 10 MB for one word, wanted once in a site's life
+
+    return PYPI_SIMPLE_ENDPOINT
 
 
 def _from_uv() -> str | None:
