@@ -2,12 +2,13 @@
 
 import json
 import os
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from datalabs_standalone.edge import pages
+from datalabs_standalone.edge.replies import local_replies
+from datalabs_standalone.edge.routes import gateway_route, virtual_hosts
+from datalabs_standalone.edge.settings import EdgeSettings
 
 _TYPE = "type.googleapis.com/envoy."
 _HTTP = _TYPE + "extensions.filters.http."
@@ -16,31 +17,6 @@ _MAX_CONNECTIONS = 100_000
 
 _KEEPALIVE_SECONDS = (60, 15, 4)
 """TCP keep-alive: idle time, interval, probes; a half-open tab is gone after two minutes."""
-
-_LAB_FILTERS = ("lab_entrance", "lab_jwt", "lab_token", "lab_authz", "lab_doorstep")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeSettings:
-    """All that the edge depends on.
-
-    `port` is where browsers come in; `api_listener` is a second address, for labs in network namespaces of their own,
-    which reaches the API and nothing else. `lab_sampling` is a percentage of lab requests that are traced.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    scheme: str = "http"
-    public_host: str = "localhost"
-    public_url: str = "http://localhost:8080"
-    labs_domain: str = "localhost"
-    api_listener: tuple[str, int] | None = None
-    gateway_socket: Path
-    observer_socket: Path
-    admin_socket: Path
-    route_jwks: Path
-    edge_key: bytes
-    lab_sampling: float = 1.0
 
 
 def _lua(*names: str, **values: str) -> dict[str, Any]:
@@ -52,10 +28,6 @@ def _lua(*names: str, **values: str) -> dict[str, Any]:
         "@type": _HTTP + "lua.v3.Lua",
         "default_source_code": {"inline_string": code},
     }
-
-
-def _off(*names: str) -> dict[str, Any]:
-    return {name: {"@type": _TYPE + "config.route.v3.FilterConfig", "disabled": True} for name in names}
 
 
 def _pipe_cluster(name: str, path: Path) -> dict[str, Any]:
@@ -136,99 +108,6 @@ def _tracing(settings: EdgeSettings) -> dict[str, Any]:
             },
         },
     }
-
-
-def _percent(value: float) -> dict[str, Any]:
-    return {"numerator": round(value * 10_000), "denominator": "MILLION"}
-
-
-def _sampled(value: float) -> dict[str, Any]:
-    return {
-        "client_sampling": _percent(100),
-        "random_sampling": _percent(value),
-        "overall_sampling": _percent(100),
-    }
-
-
-def _gateway_route(prefix: str, *, sampling: float, method: str | None = None) -> dict[str, Any]:
-    match: dict[str, Any] = {"prefix": prefix}
-    if method is not None:
-        match["headers"] = [
-            {
-                "name": ":method",
-                "string_match": {"safe_regex": {"regex": method}},
-            }
-        ]
-    return {
-        "match": match,
-        "tracing": _sampled(sampling),
-        # Live events run for hours; what else takes long is bounded by the gateway's own deadlines.
-        "route": {"cluster": "gateway", "timeout": "0s", "idle_timeout": "0s"},
-    }
-
-
-def _virtual_hosts(settings: EdgeSettings) -> list[dict[str, Any]]:
-    platform_filters = _off(*_LAB_FILTERS, "loopback")
-    hosts: list[dict[str, Any]] = [
-        {
-            "name": "labs",
-            "domains": [f"*.{settings.labs_domain}"],
-            "typed_per_filter_config": _off("loopback"),
-            "routes": [
-                {
-                    **_gateway_route("/.datalabs/", sampling=100),
-                    "typed_per_filter_config": _off("lab_jwt", "lab_token", "lab_authz", "lab_doorstep"),
-                },
-                {
-                    "match": {"prefix": "/"},
-                    "tracing": _sampled(settings.lab_sampling),
-                    "route": {
-                        "cluster": "labs",
-                        "timeout": "0s",
-                        "idle_timeout": "0s",
-                        "retry_policy": {"retry_on": "reset-before-request", "num_retries": 1},
-                    },
-                    "request_body_buffer_limit": 65536,
-                },
-            ],
-        },
-        {
-            "name": "platform",
-            "domains": [settings.public_host],
-            "typed_per_filter_config": platform_filters,
-            "request_headers_to_remove": ["x-lab-upstream", "x-lab-id", "x-lab-attempt", "x-lab-secret"],
-            "routes": [
-                _gateway_route("/", sampling=100, method="POST|PUT|PATCH|DELETE"),
-                _gateway_route("/", sampling=1),
-            ],
-        },
-    ]
-    if settings.public_host != "127.0.0.1":
-        hosts.append(
-            {
-                "name": "loopback",
-                "domains": ["127.0.0.1"],
-                "typed_per_filter_config": _off(*_LAB_FILTERS),
-                "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 404}}],
-            }
-        )
-    hosts.append(
-        {
-            "name": "unknown",
-            "domains": ["*"],
-            "typed_per_filter_config": platform_filters,
-            "routes": [
-                {
-                    "match": {"prefix": "/"},
-                    "direct_response": {
-                        "status": 421,
-                        "body": {"inline_string": "This host name is not served here.\n"},
-                    },
-                }
-            ],
-        }
-    )
-    return hosts
 
 
 def _filters(settings: EdgeSettings) -> list[dict[str, Any]]:
@@ -324,81 +203,6 @@ def _filters(settings: EdgeSettings) -> list[dict[str, Any]]:
     ]
 
 
-def _header_filter(name: str, match: dict[str, Any]) -> dict[str, Any]:
-    return {"header_filter": {"header": {"name": name, "string_match": match}}}
-
-
-def _mapper(filters: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
-    # Envoy's and_filter wants two at least.
-    every = {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0]
-    return {"filter": every, "body_format_override": body}
-
-
-def _local_replies(settings: EdgeSettings) -> dict[str, Any]:
-    """Say what happened when Envoy answers by itself: a lab that does not listen, a gateway that is away."""
-    no_upstream = {"response_flag_filter": {"flags": ["UF", "UH", "UC", "UT", "LH", "UO"]}}
-    authz_away = {"response_flag_filter": {"flags": ["UAEX"]}}
-    away = {"status_code_filter": {"comparison": {"op": "EQ", "value": _runtime(503, "edge.away")}}}
-    lab_host = _header_filter(":authority", {"contains": "." + settings.labs_domain})
-    for_reader = _header_filter("accept", {"contains": "text/html"})
-    link = settings.public_url + "/labs"
-
-    def html(**words: Any) -> dict[str, Any]:
-        return {
-            "text_format_source": {"inline_string": pages.page(**words)},
-            "content_type": "text/html; charset=utf-8",
-        }
-
-    def document(code: str, title: str) -> dict[str, Any]:
-        return {
-            "json_format": pages.problem(status=503, code=code, title=title),
-            "content_type": "application/problem+json",
-        }
-
-    lab_gone = "This lab does not answer"
-    platform_away = "The platform is starting again"
-    return {
-        "mappers": [
-            _mapper(
-                [lab_host, authz_away, away, for_reader],
-                html(
-                    title=platform_away,
-                    text="Your lab and your files are safe. This page asks again by itself.",
-                    code="service_unavailable",
-                    again=True,
-                ),
-            ),
-            _mapper([lab_host, authz_away, away], document("service_unavailable", platform_away)),
-            _mapper(
-                [lab_host, no_upstream, for_reader],
-                html(
-                    title=lab_gone,
-                    text="It may just have ended or be busy. Your files are safe in your home. "
-                    "This page asks again by itself; its state is on My Datalabs.",
-                    code="lab_not_ready",
-                    link=link,
-                    again=True,
-                ),
-            ),
-            _mapper([lab_host, no_upstream], document("lab_not_ready", lab_gone)),
-            _mapper(
-                [no_upstream, for_reader],
-                html(
-                    title=platform_away,
-                    text="Running labs go on and your files are safe. This page asks again by itself.",
-                    code="service_unavailable",
-                    again=True,
-                ),
-            ),
-            _mapper([no_upstream], document("service_unavailable", platform_away)),
-        ]
-    }
-
-
-def _runtime(value: int, key: str) -> dict[str, Any]:
-    return {"default_value": value, "runtime_key": key}
-
-
 def _manager(
     settings: EdgeSettings, name: str, hosts: list[dict[str, Any]], filters: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -418,7 +222,7 @@ def _manager(
             "use_remote_address": True,
             "server_name": "datalabs",
             "tracing": _tracing(settings),
-            "local_reply_config": _local_replies(settings),
+            "local_reply_config": local_replies(settings),
             "route_config": {"ignore_port_in_host_matching": True, "virtual_hosts": hosts},
             "http_filters": filters,
         },
@@ -452,7 +256,7 @@ def build_config(settings: EdgeSettings) -> dict[str, Any]:
             "edge",
             settings.host,
             settings.port,
-            _manager(settings, "edge", _virtual_hosts(settings), _filters(settings)),
+            _manager(settings, "edge", virtual_hosts(settings), _filters(settings)),
         )
     ]
     if settings.api_listener is not None:
@@ -463,7 +267,7 @@ def build_config(settings: EdgeSettings) -> dict[str, Any]:
                 "domains": ["*"],
                 "request_headers_to_remove": ["cookie"],
                 "routes": [
-                    _gateway_route("/api/v1/", sampling=1),
+                    gateway_route("/api/v1/", sampling=1),
                     {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
                 ],
             }
