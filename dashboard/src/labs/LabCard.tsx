@@ -29,7 +29,7 @@ import { PhaseBar } from './PhaseBar'
 import { segments } from './phases'
 import { Sparkline } from './Sparkline'
 import { nextLarger } from './sizes'
-import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from './states'
+import { advice, canOpen, coming, ended, STATES, sentence } from './states'
 
 /** So many of the last lines fit on a card; the rest is on the lab's page. */
 const SHORT_LINES = 3
@@ -148,13 +148,19 @@ export function RestartButton({ lab, size, variant = 'default', into }: RestartP
   )
 }
 
-/** After a lab that its size was too small for: the same again in the next larger one. */
-export function RestartLarger({ lab, size }: { lab: Lab; size?: string }) {
-  const small = ended(lab) && (lab.reason === 'out_of_memory' || lab.reason === 'start_timeout')
+/** The way back after an end: as it was, and in the next larger size where its size was too small for it. */
+export function RestartButtons({ lab, size, strong = false }: { lab: Lab; size?: string; strong?: boolean }) {
+  const small = lab.reason === 'out_of_memory' || lab.reason === 'start_timeout'
   const { data: sizes } = useQuery({ ...sizesQuery, enabled: small })
   const larger = small ? nextLarger(lab, sizes ?? []) : undefined
-  if (!larger) return null
-  return <RestartButton lab={lab} size={size} into={larger} />
+  return (
+    <>
+      <RestartButton lab={lab} size={size} variant={strong && !larger ? 'filled' : 'default'} />
+      {larger && (
+        <RestartButton lab={lab} size={size} into={larger} variant={strong ? 'filled' : 'default'} />
+      )}
+    </>
+  )
 }
 
 export function StopButton({ lab, size }: { lab: Lab; size?: string }) {
@@ -256,10 +262,7 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
         {(lab.state === 'ready' || lab.state === 'unreachable') && <LabSparks lab={lab} />}
         {lab.state === 'failed' && (
           <>
-            <p className={css.sub}>
-              {lab.reason && !lab.message ? '' : lab.reason ? `${REASONS[lab.reason]} ` : ''}
-              {advice(lab)}
-            </p>
+            <p className={css.sub}>Your files are safe. {advice(lab)}</p>
             <LastLines lab={lab} short />
           </>
         )}
@@ -277,8 +280,7 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
           </Button>
         )}
         {!ended(lab) && <StopButton lab={lab} size="compact-md" />}
-        {ended(lab) && <RestartLarger lab={lab} size="compact-md" />}
-        {ended(lab) && <RestartButton lab={lab} size="compact-md" />}
+        {ended(lab) && <RestartButtons lab={lab} size="compact-md" />}
         {canOpen(lab) && <OpenButton lab={lab} size="compact-md" />}
       </footer>
     </article>
@@ -289,7 +291,11 @@ export function LastLines({ lab, short = false }: { lab: Lab; short?: boolean })
   const lines = (lab.last_lines ?? []).slice(short ? -SHORT_LINES : undefined)
   if (lines.length === 0) return null
   return (
-    <Log label="Last log lines" text={lines.join('\n')} style={{ maxHeight: short ? '6rem' : '14rem' }} />
+    <Log
+      label={`Last log lines of ${lab.name} (${lab.id})`}
+      text={lines.join('\n')}
+      style={{ maxHeight: short ? '6rem' : '14rem' }}
+    />
   )
 }
 
@@ -307,8 +313,7 @@ export function PastLab({ lab }: { lab: Lab }) {
         {text} <Ago at={lab.ended_at ?? lab.created_at} />
       </span>
       <span className={css.row}>
-        <RestartLarger lab={lab} size="compact-sm" />
-        <RestartButton lab={lab} size="compact-sm" />
+        <RestartButtons lab={lab} size="compact-sm" />
         <ActionIcon
           variant="subtle"
           color="gray"

@@ -9,15 +9,7 @@ import { keys, labQuery, logsQuery, metricsQuery, timelineQuery } from '#/api/qu
 import { cores, memory, resources } from '#/format/amounts'
 import { clock, duration, exact, millis } from '#/format/time'
 import { DatalabIcon } from '#/labs/DatalabIcon'
-import {
-  ExtendButton,
-  LastLines,
-  OpenButton,
-  RestartButton,
-  RestartLarger,
-  StopButton,
-  TimeLeft,
-} from '#/labs/LabCard'
+import { ExtendButton, LastLines, OpenButton, RestartButtons, StopButton, TimeLeft } from '#/labs/LabCard'
 import { PhaseBar } from '#/labs/PhaseBar'
 import { phaseWord, segments } from '#/labs/phases'
 import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from '#/labs/states'
@@ -74,10 +66,7 @@ export function LabPage() {
           <IconAlertTriangle size={20} aria-hidden />
           <div>
             <b>{lab.message || (lab.reason ? REASONS[lab.reason] : 'It failed.')}</b>
-            <p>
-              {lab.reason && lab.message ? `${REASONS[lab.reason]} ` : ''}
-              Your files are safe. {advice(lab)}
-            </p>
+            <p>Your files are safe. {advice(lab)}</p>
             {(lab.exit_code != null || lab.signal != null) && (
               <div className={partsCss.fine}>
                 {lab.exit_code != null && <span>Exit code {lab.exit_code}</span>}
@@ -143,8 +132,7 @@ function Head({ lab }: { lab: Lab }) {
           </Button>
         )}
         {!ended(lab) && <StopButton lab={lab} />}
-        {ended(lab) && <RestartLarger lab={lab} />}
-        {ended(lab) && <RestartButton lab={lab} variant="filled" />}
+        {ended(lab) && <RestartButtons lab={lab} strong />}
         {canOpen(lab) && <OpenButton lab={lab} />}
       </div>
     </header>

@@ -10,10 +10,10 @@ import { labQuery, timelineQuery } from '#/api/queries'
 import { ordinal, resources } from '#/format/amounts'
 import { about, duration, millis } from '#/format/time'
 import { DatalabIcon } from '#/labs/DatalabIcon'
-import { LastLines, RestartButton, RestartLarger, StopButton } from '#/labs/LabCard'
+import { LastLines, RestartButtons, StopButton } from '#/labs/LabCard'
 import { PhaseBar } from '#/labs/PhaseBar'
 import { remaining, segments } from '#/labs/phases'
-import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from '#/labs/states'
+import { advice, canOpen, coming, ended, STATES, sentence } from '#/labs/states'
 import { useIcons } from '#/labs/useIcons'
 import { useFastNow } from '#/parts/now'
 import { Page, Shape, Waiting } from '#/parts/Page'
@@ -75,10 +75,7 @@ function Stage({ lab }: { lab: Lab }) {
           <Doing lab={lab} timeline={timeline} />
           {lab.state === 'failed' && (
             <div className={partsCss.stack}>
-              <p>
-                {lab.reason && lab.message ? `${REASONS[lab.reason]} ` : ''}
-                Your files are safe. {advice(lab)}
-              </p>
+              <p>Your files are safe. {advice(lab)}</p>
               <LastLines lab={lab} />
             </div>
           )}
@@ -100,8 +97,7 @@ function Stage({ lab }: { lab: Lab }) {
             )}
             <div style={{ display: 'flex', gap: '0.625rem' }}>
               {!ended(lab) && lab.state !== 'ready' && <StopButton lab={lab} />}
-              {ended(lab) && <RestartLarger lab={lab} />}
-              {ended(lab) && <RestartButton lab={lab} variant="filled" />}
+              {ended(lab) && <RestartButtons lab={lab} strong />}
               {canOpen(lab) && (
                 <Button
                   component={Link}

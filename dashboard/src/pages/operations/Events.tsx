@@ -13,7 +13,7 @@ import partsCss from '#/parts/parts.module.css'
 import { Told } from '#/parts/Told'
 import { useFacts } from '#/shell/live'
 import css from './operations.module.css'
-import { fits, type Row, rowOf, rowOfFact } from './rows'
+import { fits, type Group, grouped, type Row, rowOf, rowOfFact } from './rows'
 
 const route = getRouteApi('/signed-in/operations/events')
 const FIELDS: readonly { name: keyof EventFilter; label: string; example: string }[] = [
@@ -78,8 +78,8 @@ export function Events() {
       {!query.data && !query.error && <Shape height="16rem" />}
       {query.data && rows.length === 0 && <p style={{ color: 'var(--ink-2)' }}>No stored event fits.</p>}
       <div>
-        {rows.map((row) => (
-          <EventRow key={row.id} row={row} now={now} fresh={Date.parse(row.time) > opened.current} />
+        {grouped(rows).map((group) => (
+          <EventGroup key={group.first.id} group={group} now={now} since={opened.current} />
         ))}
       </div>
       {query.hasNextPage && (
@@ -92,6 +92,23 @@ export function Events() {
         </Button>
       )}
     </Panel>
+  )
+}
+
+function EventGroup({ group, now, since }: { group: Group; now: number; since: number }) {
+  const [all, setAll] = useState(false)
+  const shown = all ? [group.first, ...group.rest] : [group.first]
+  return (
+    <>
+      {shown.map((row) => (
+        <EventRow key={row.id} row={row} now={now} fresh={Date.parse(row.time) > since} />
+      ))}
+      {!all && group.rest.length > 0 && (
+        <Button variant="subtle" size="compact-xs" ml="5.5rem" onClick={() => setAll(true)}>
+          and {group.rest.length} like it before
+        </Button>
+      )}
+    </>
   )
 }
 

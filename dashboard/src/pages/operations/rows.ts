@@ -60,6 +60,28 @@ export function fits(row: Row, filter: EventFilter): boolean {
   )
 }
 
+export interface Group {
+  first: Row
+  /** Earlier rows that say the same of the same thing, newest first. */
+  rest: Row[]
+}
+
+/** Rows that follow each other and tell the same fact of the same thing as one: a progress of fifty steps is one line. */
+export function grouped(rows: readonly Row[]): Group[] {
+  const groups: Group[] = []
+  for (const row of rows) {
+    const last = groups.at(-1)
+    const same = last && key(last.first) === key(row)
+    if (same) last.rest.push(row)
+    else groups.push({ first: row, rest: [] })
+  }
+  return groups
+}
+
+function key(row: Row): string {
+  return `${row.entity}/${row.entityId}/${row.fact}`
+}
+
 function ownerOf(data: Record<string, unknown>): string {
   return typeof data.owner === 'string' ? data.owner : ''
 }
