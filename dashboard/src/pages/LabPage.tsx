@@ -15,7 +15,6 @@ import { phaseWord, segments } from '#/labs/phases'
 import { advice, canOpen, coming, ended, REASONS, STATES, sentence } from '#/labs/states'
 import { useIcons } from '#/labs/useIcons'
 import { useSamples } from '#/live/samples'
-import { Ago } from '#/parts/Ago'
 import { Copy } from '#/parts/Copy'
 import { LineChart } from '#/parts/LineChart'
 import { Log } from '#/parts/Log'
@@ -26,6 +25,7 @@ import { StateBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
 import { useFacts } from '#/shell/live'
 import { useMe, useOperator } from '#/shell/me'
+import { capital } from './facets'
 import css from './lab.module.css'
 
 const route = getRouteApi('/signed-in/labs/$labId')
@@ -133,7 +133,7 @@ function Head({ lab }: { lab: Lab }) {
         )}
         {!ended(lab) && <StopButton lab={lab} />}
         {ended(lab) && <RestartButtons lab={lab} strong />}
-        {canOpen(lab) && <OpenButton lab={lab} />}
+        {canOpen(lab) && lab.owner === me.username && <OpenButton lab={lab} />}
       </div>
     </header>
   )
@@ -422,9 +422,9 @@ function Happened({ lab }: { lab: Lab }) {
   ]
   const stored = data?.items.map((event) => ({
     at: event.time,
-    text: phaseWord(event.subject.split('.').at(-1) ?? ''),
+    text: happening(event.subject.split('.').at(-1) ?? '', event.data),
   }))
-  const live = facts.map((fact) => ({ at: fact.time, text: phaseWord(fact.fact) }))
+  const live = facts.map((fact) => ({ at: fact.time, text: happening(fact.fact, fact.data) }))
   const rows = [...(stored ?? marks), ...live]
     .filter(
       (row, index, all) => all.findIndex((other) => other.text === row.text && other.at === row.at) === index,
@@ -448,12 +448,19 @@ function Happened({ lab }: { lab: Lab }) {
             <time dateTime={row.at} title={exact(row.at)}>
               {clock(row.at)}
             </time>
-            <span>
-              {row.text}, <Ago at={row.at} />
-            </span>
+            <span>{row.text}</span>
           </li>
         ))}
       </ol>
     </Panel>
   )
+}
+
+/** A fact in a few words: what the lab did then, else the fact's own name. */
+function happening(fact: string, data: Record<string, unknown>): string {
+  const lab = data.lab as Partial<Lab> | undefined
+  if (fact === 'progressed') return lab?.progress?.text || 'Went on'
+  const word = capital(fact)
+  const more = fact === 'failed' || fact === 'stopped' ? lab?.message : lab?.progress?.text
+  return more ? `${word}: ${more}` : word
 }

@@ -15,6 +15,9 @@ import { useFacts } from '#/shell/live'
 import css from './operations.module.css'
 import { fits, type Group, grouped, type Row, rowOf, rowOfFact } from './rows'
 
+/** So many repetitions are folded into one line. */
+const FOLDED_FROM = 3
+
 const route = getRouteApi('/signed-in/operations/events')
 const FIELDS: readonly { name: keyof EventFilter; label: string; example: string }[] = [
   { name: 'entity', label: 'About', example: 'lab' },
@@ -97,13 +100,14 @@ export function Events() {
 
 function EventGroup({ group, now, since }: { group: Group; now: number; since: number }) {
   const [all, setAll] = useState(false)
-  const shown = all ? [group.first, ...group.rest] : [group.first]
+  const few = group.rest.length < FOLDED_FROM
+  const shown = all || few ? [group.first, ...group.rest] : [group.first]
   return (
     <>
       {shown.map((row) => (
         <EventRow key={row.id} row={row} now={now} fresh={Date.parse(row.time) > since} />
       ))}
-      {!all && group.rest.length > 0 && (
+      {!all && !few && (
         <Button variant="subtle" size="compact-xs" ml="5.5rem" onClick={() => setAll(true)}>
           and {group.rest.length} like it before
         </Button>
