@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
 
@@ -89,13 +90,13 @@ class VolumeKeeper:
             raise VolumeUnavailableError(f"There is no volume {', '.join(unknown)} for you.")
         self._layout.volumes.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._disk.check()
-        mounts: list[Mount] = []
+        making: builtins.list[Awaitable[Mount]] = []
         if VolumeKind.HOME in request.volumes:
-            mounts.append(await self._home(request))
+            making.append(self._home(request))
         if VolumeKind.SCRATCH in request.volumes:
-            mounts.append(await self._scratch(request))
-        mounts += [await self._collections.mount(name) for name in dict.fromkeys(request.collections)]
-        return PreparedVolumes(mounts=mounts)
+            making.append(self._scratch(request))
+        making += [self._collections.mount(name) for name in dict.fromkeys(request.collections)]
+        return PreparedVolumes(mounts=await asyncio.gather(*making))
 
     async def release(self, request: ReleaseVolumes, *, event_id: str = "", consumer: str = "") -> Nothing:
         """Take a deleted lab's scratch away; repeating it changes nothing. An event's effect happens once."""
