@@ -9,6 +9,7 @@ from datalabs_contracts.labs import LabState, Reason
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_launcher.placement import SCRATCH, TOKEN_NAME
 from datalabs_launcher.scheduler import EnvironmentProgress
+from datalabs_launcher.store import attempts, labs
 from datalabs_testing.clock import FakeClock
 
 from .conftest import SITE, MakeRig, Rig
@@ -317,3 +318,43 @@ async def _phase_is(rig: Rig, lab_id: str, phase: str) -> bool:
 
 async def _text_has(rig: Rig, lab_id: str, words: str) -> bool:
     return words in (await rig.lab(lab_id)).progress_text
+
+
+async def test_old_labs_are_deleted_and_then_removed(make_rig: MakeRig) -> None:
+    clock = FakeClock()
+    rig = await make_rig(FakeScheduler(clock.now), clock=clock)
+    record = await rig.launch("report")
+    await rig.until(record.id, READY)
+    rig.scheduler.end(record.id, exit_code=0)
+    await rig.until(record.id, STOPPED)
+    await rig.launcher.upkeep.prune()
+    assert (await rig.lab(record.id)).deleted_at is None
+    await clock.advance(366 * 86_400)
+    await rig.launcher.upkeep.prune()
+    assert (await rig.facts(record.id))[-1] == "deleted"
+    await clock.advance(8 * 86_400)
+    await rig.launcher.upkeep.prune()
+    async with rig.database.reading() as session:
+        assert await labs.get(session, record.id) is None
+        assert await attempts.moments(session, record.id, 1) == []
+
+
+async def test_spans_are_sent_until_the_exporter_had_its_time(make_rig: MakeRig) -> None:
+    clock = FakeClock()
+    rig = await make_rig(FakeScheduler(clock.now), clock=clock)
+    record = await rig.launch()
+    await rig.until(record.id, READY)
+    await rig.launcher.background.idle()
+
+    async def untraced() -> int:
+        async with rig.database.reading() as session:
+            return len(await attempts.untraced(session, 10))
+
+    await rig.launcher.upkeep.account_for_all()
+    assert await untraced() == 1
+    await rig.restart()
+    await rig.launcher.upkeep.account_for_all()
+    assert await untraced() == 1
+    await clock.advance(20)
+    await rig.launcher.upkeep.account_for_all()
+    assert await untraced() == 0

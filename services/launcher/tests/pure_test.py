@@ -30,6 +30,7 @@ from datalabs_launcher.placement import Site
 from datalabs_launcher.scheduler import JobEnd
 from datalabs_launcher.timeline import phases_of, timeline_of, usual
 from datalabs_launcher.tokens import write_private
+from datalabs_launcher.views import within
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 FIELDS = Fields(
@@ -264,3 +265,11 @@ def test_a_link_in_the_labs_folder_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(scratch)
     with pytest.raises(OSError, match="link"):
         write_private(tmp_path / "link", "token", "secret", os.getuid())
+
+
+def test_a_page_of_labs_fits_in_a_message() -> None:
+    items = [replace(record(), last_lines=["x" * 500] * 20).contract() for _ in range(200)]
+    page = within(items, 600_000)
+    assert 1 < len(page) < 200
+    assert sum(len(item.model_dump_json()) for item in page) <= 600_000
+    assert len(within(items[:1], 10)) == 1

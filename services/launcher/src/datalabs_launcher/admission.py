@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_contracts.labs import Capacity, LabState
 from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_launcher import metrics
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.journal import Change, Journal
@@ -92,6 +93,7 @@ class Admission:
             await labs.lock_admission(session)
             queued = {record.id: record for record in await labs.queue(session)}
             if not queued:
+                metrics.QUEUED.set(0)
                 return []
             held |= {
                 lab_id: TOO_LARGE
@@ -104,6 +106,7 @@ class Admission:
             let_in = [record for record in chosen if record.reserved or record.id in granted]
             admitted = [written for record in let_in if (written := await self._let_in(session, record))]
             freed = await self._tell_places(session, queued, decided, held)
+        metrics.QUEUED.set(len(decided.positions))
         for record in admitted:
             granted.pop(record.id, None)
             await self._crash_points.reached("admitted", record.id)

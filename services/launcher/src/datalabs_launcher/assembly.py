@@ -111,6 +111,10 @@ def assemble(
     def wake(lab_id: str) -> None:
         driver.wake(lab_id)
 
+    def ended(lab_id: str, attempt: int) -> None:
+        admission.wake.set()
+        background.run(upkeep.account_for_end(lab_id, attempt))
+
     volumes = LabVolumes(neighbours=neighbours)
     environments = Environments(
         database=database,
@@ -132,6 +136,7 @@ def assemble(
     )
     upkeep = Upkeep(
         database=database,
+        journal=journal,
         scheduler=scheduler,
         volumes=volumes,
         tokens=tokens,
@@ -153,8 +158,8 @@ def assemble(
             clock=clock,
             settings=settings,
             site=site,
-            launched=lambda lab_id, attempt: background.run(upkeep.account_for(lab_id, attempt)),
-            ended=lambda _: admission.wake.set(),
+            launched=lambda lab_id, attempt: background.run(upkeep.account_for_ready(lab_id, attempt)),
+            ended=ended,
         )
     )
     driver = Driver(

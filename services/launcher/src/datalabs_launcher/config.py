@@ -1,5 +1,6 @@
 """Settings of the launcher."""
 
+import socket
 from datetime import timedelta
 from typing import ClassVar
 
@@ -17,8 +18,8 @@ class LauncherSettings(Settings):
         default="auto", description="`local`, or `auto`: the best cluster found on this machine."
     )
     instance: str = Field(
-        default="launcher-1",
-        description="Name of this instance; a restarted one takes its own claims back at once.",
+        default_factory=socket.gethostname,
+        description="Name of this instance, the host's unless given; a restarted one takes its claims back at once.",
     )
     first_port: int = Field(default=20_000, ge=1024, description="First port of the labs' address ring.")
     last_port: int = Field(

@@ -9,6 +9,7 @@ import structlog
 
 from datalabs_contracts.events import LAB_DELETED
 from datalabs_contracts.labs import LabState, Reason
+from datalabs_launcher import metrics
 from datalabs_launcher.ends import Verdict, judge, kept_lines, last_lines, verdict
 from datalabs_launcher.journal import ACTOR, Change
 from datalabs_launcher.life import Life
@@ -162,7 +163,8 @@ class Ending:
         self._life.prober.forget(record.id)
         self._life.starts.handed_over(record.id)
         self._life.volumes.forget(record.id)
-        self._life.ended(record.id)
+        self._life.ended(record.id, record.attempt)
+        metrics.ended(end.reason)
         if record.job_id is not None and seen is not None:
             with contextlib.suppress(SchedulerAwayError):  # reconciling purges it later
                 await self._life.scheduler.purge(record.job_id)

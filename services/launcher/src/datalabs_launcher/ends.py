@@ -102,14 +102,15 @@ def last_lines(lines: Sequence[str]) -> list[str]:
     return [line[:500] for line in lines[-LAST_LINES:]]
 
 
-def kept_lines(lines: Sequence[str]) -> tuple[list[str], bool]:
-    """Return what is stored of a log, and whether something was left out: 200 lines and 200 KiB at most."""
+def kept_lines(
+    log: Sequence[str], *, lines: int = KEPT_LINES, size: int = KEPT_BYTES
+) -> tuple[list[str], bool]:
+    """Return the last lines of a log within a number and a size in bytes, and whether something was left out."""
     kept: list[str] = []
-    size = 0
-    for line in reversed(lines[-KEPT_LINES:]):
-        size += len(line.encode()) + 1
-        if size > KEPT_BYTES:
+    for line in reversed(log[-lines:]):
+        size -= len(line.encode(errors="replace")) + 1
+        if size < 0:
             break
         kept.append(line.replace("\x00", ""))  # PostgreSQL stores no NUL
     kept.reverse()
-    return kept, len(kept) < len(lines)
+    return kept, len(kept) < len(log)

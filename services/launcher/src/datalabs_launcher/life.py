@@ -21,7 +21,7 @@ from datalabs_runtime.database import Database
 
 @dataclass(frozen=True, kw_only=True)
 class Life:
-    """The hands of the life cycle. `ended` is called with the id of each lab that has ended, after the commit."""
+    """The hands of the life cycle. `launched` and `ended` are called with lab and attempt, after the commit."""
 
     database: Database
     journal: Journal
@@ -37,7 +37,7 @@ class Life:
     settings: LauncherSettings
     site: Site
     launched: Callable[[str, int], None]
-    ended: Callable[[str], None]
+    ended: Callable[[str, int], None]
 
     def now(self) -> datetime:
         """Return the moment."""

@@ -1,12 +1,17 @@
 """Small regular work: signs of use, token files, spans of finished launches, removal of what is old."""
 
+import contextlib
 from datetime import datetime, timedelta
 
 import structlog
 
+from datalabs_contracts.events import LAB_DELETED
 from datalabs_contracts.labs import LabState
 from datalabs_contracts.problems import ProblemError
+from datalabs_launcher import metrics
 from datalabs_launcher.config import LauncherSettings
+from datalabs_launcher.errors import LabMovedError
+from datalabs_launcher.journal import Change, Journal
 from datalabs_launcher.models import LabRecord
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_launcher.store import attempts, labs
@@ -20,6 +25,7 @@ from datalabs_runtime.database import Database
 FLUSH = timedelta(seconds=15)
 """After so long the exporter has sent what it was given, or has given it up."""
 UNTRACED_AT_ONCE = 200
+PRUNED_AT_ONCE = 500
 TIMES_KEPT = timedelta(days=90)
 
 
@@ -30,6 +36,7 @@ class Upkeep:
         self,
         *,
         database: Database,
+        journal: Journal,
         scheduler: Scheduler,
         volumes: LabVolumes,
         tokens: LabTokens,
@@ -37,6 +44,7 @@ class Upkeep:
         settings: LauncherSettings,
     ) -> None:
         self._database = database
+        self._journal = journal
         self._scheduler = scheduler
         self._volumes = volumes
         self._tokens = tokens
@@ -66,14 +74,28 @@ class Upkeep:
             except ProblemError as problem:
                 self._log.warning("token.not_refreshed", lab=record.id, code=problem.code)
 
-    async def account_for(self, lab_id: str, attempt: int) -> None:
-        """Send the spans of a launch that became ready or ended, and remember how long it took."""
+    async def account_for_ready(self, lab_id: str, attempt: int) -> None:
+        """Account for a launch that became ready just now."""
+        seconds = await self.account_for(lab_id, attempt)
+        if seconds is not None:
+            metrics.launched(*seconds)
+
+    async def account_for_end(self, lab_id: str, attempt: int) -> None:
+        """Account for a launch that ended just now, unless that was done when it became ready."""
+        async with self._database.reading() as session:
+            known = await attempts.get(session, lab_id, attempt)
+        if known is not None and known.ready_at is None:
+            await self.account_for(lab_id, attempt)
+
+    async def account_for(self, lab_id: str, attempt: int) -> tuple[str, dict[str, float]] | None:
+        """Send the spans of a launch that is over, and remember how long it took; return datalab and phases."""
         async with self._database.reading() as session:
             record = await labs.get(session, lab_id)
             known = await attempts.get(session, lab_id, attempt)
             if record is None or known is None:
-                return
+                return None
             moments = await attempts.moments(session, lab_id, attempt)
+            seconds = durations(phases_of(moments))
             if known.ready_at is not None and record.attempt == attempt:
                 await attempts.add_launch_time(
                     session,
@@ -81,11 +103,12 @@ class Upkeep:
                     attempt,
                     of=(record.datalab, record.version, record.size),
                     ready_at=known.ready_at,
-                    phases=durations(phases_of(moments)),
+                    phases=seconds,
                 )
         reason = record.reason if record.attempt == attempt else None
         send_spans(known, moments, datalab=record.datalab, reason=reason)
         self._sent[lab_id, attempt] = self._clock.now()
+        return record.datalab, seconds
 
     async def account_for_all(self) -> None:
         """Send what a launcher that died may not have sent; an attempt counts as traced when the exporter had time.
@@ -106,13 +129,19 @@ class Upkeep:
                 del self._sent[key]
 
     async def prune(self) -> None:
-        """Remove what is older than the site keeps it."""
+        """Delete what is older than the site keeps it, and remove what was deleted long ago."""
         now, settings = self._clock.now(), self._settings
+        async with self._database.reading() as session:
+            old = await labs.ended_before(
+                session, now - timedelta(days=settings.keep_labs_days), limit=PRUNED_AT_ONCE
+            )
+        for record in old:
+            change = Change(at=now, event=LAB_DELETED, values={"deleted_at": now, "delete_requested": True})
+            with contextlib.suppress(LabMovedError):
+                await self._journal.write(record, change)
         async with self._database.transaction() as session:
-            removed = await labs.prune(
-                session,
-                ended_before=now - timedelta(days=settings.keep_labs_days),
-                deleted_before=now - timedelta(days=settings.keep_deleted_days),
+            removed = await labs.remove_deleted(
+                session, now - timedelta(days=settings.keep_deleted_days), limit=PRUNED_AT_ONCE
             )
             await attempts.prune(
                 session,
@@ -120,8 +149,8 @@ class Upkeep:
                 logs_before=now - timedelta(days=settings.keep_logs_days),
                 times_before=now - TIMES_KEPT,
             )
-        if removed:
-            self._log.info("labs.pruned", count=len(removed))
+        if old or removed:
+            self._log.info("labs.pruned", deleted=len(old), removed=len(removed))
 
     async def _ready(self) -> list[LabRecord]:
         async with self._database.reading() as session:

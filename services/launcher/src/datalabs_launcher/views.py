@@ -1,6 +1,7 @@
 """What the launcher tells of labs: lists, timelines, logs, routes, capacity."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from datalabs_contracts.base import Page, PageQuery
@@ -17,6 +18,7 @@ from datalabs_contracts.labs import (
 )
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_launcher.admission import Admission
+from datalabs_launcher.ends import kept_lines
 from datalabs_launcher.models import AttemptRecord, LabRecord
 from datalabs_launcher.placement import Site, open_path
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
@@ -27,6 +29,9 @@ from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
 LOG_SECONDS = 4.0
+PAGE_BYTES = 600_000
+LOG_BYTES = 400_000
+"""A NATS message holds 1 MiB; text grows when it is escaped."""
 
 
 class Views:
@@ -55,10 +60,10 @@ class Views:
                 limit=query.limit + 1,
                 after=after,
             )
-        items = found[: query.limit]
-        more = len(found) > query.limit
+        items = within([record.contract() for record in found[: query.limit]], PAGE_BYTES)
+        more = len(found) > len(items)
         last = encode_cursor("labs", _micros(items[-1].created_at), items[-1].id) if more else None
-        return Page[Lab](items=[record.contract() for record in items], next=last)
+        return Page[Lab](items=items, next=last)
 
     async def timeline(self, record: LabRecord, attempt: int | None) -> Timeline:
         """Return the timeline of an attempt.
@@ -83,7 +88,8 @@ class Views:
                 raise ProblemError(
                     ProblemCode.SERVICE_UNAVAILABLE, "The cluster does not answer.", retry_after=2
                 ) from None
-            return Logs(lab_id=record.id, attempt=known.attempt, lines=found, truncated=older)
+            shown, cut = kept_lines(found, lines=lines, size=LOG_BYTES)
+            return Logs(lab_id=record.id, attempt=known.attempt, lines=shown, truncated=older or cut)
         kept = known.log_lines[-lines:]
         cut = known.log_truncated or len(kept) < len(known.log_lines)
         return Logs(lab_id=record.id, attempt=known.attempt, lines=kept, truncated=cut)
@@ -143,6 +149,17 @@ class Views:
         if known is None:
             raise ProblemError(ProblemCode.NOT_FOUND, "There is no such attempt.")
         return known
+
+
+def within(items: Sequence[Lab], size: int) -> list[Lab]:
+    """Return as many of the first items as fit in so many bytes, one at least: a short page has a next one."""
+    fitting: list[Lab] = []
+    for item in items:
+        size -= len(item.model_dump_json())
+        if fitting and size < 0:
+            break
+        fitting.append(item)
+    return fitting
 
 
 def _micros(moment: datetime) -> int:

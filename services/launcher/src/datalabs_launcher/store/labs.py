@@ -34,6 +34,7 @@ CHANNEL = "labs"
 """NOTIFY channel: `<lab id> <instance>` after each change."""
 ALIVE = text("labs.state NOT IN ('stopped', 'failed')")
 """Written as in the partial index: the planner recognises literals only."""
+ENDED = text("labs.state IN ('stopped', 'failed')")
 HOLDING = text("labs.state IN ('preparing', 'starting', 'ready', 'unreachable', 'stopping')")
 """States in which a lab holds cores and memory; a queued lab holds none."""
 ADMISSION_LOCK = 4_110_001
@@ -224,16 +225,16 @@ async def waiting_of(session: AsyncSession, owner: str) -> int:
     return int((await session.execute(WAITING_OF, {"of_owner": owner})).scalar_one())
 
 
-async def prune(session: AsyncSession, *, ended_before: datetime, deleted_before: datetime) -> list[str]:
-    """Remove labs that ended, or were deleted, long ago; return their ids."""
-    rows = await session.execute(
-        delete(LABS)
-        .where(
-            text("labs.state IN ('stopped', 'failed')"),
-            or_(LABS.c.ended_at < ended_before, LABS.c.deleted_at < deleted_before),
-        )
-        .returning(LABS.c.id)
-    )
+async def ended_before(session: AsyncSession, moment: datetime, *, limit: int) -> list[LabRecord]:
+    """Return labs that ended long ago and were not deleted."""
+    found = select(*COLUMNS).where(ENDED, LABS.c.ended_at < moment, LABS.c.deleted_at.is_(None)).limit(limit)
+    return [_record(row) for row in await session.execute(found)]
+
+
+async def remove_deleted(session: AsyncSession, moment: datetime, *, limit: int) -> list[str]:
+    """Remove labs that were deleted long ago; return their ids."""
+    old = select(LABS.c.id).where(ENDED, LABS.c.deleted_at < moment).limit(limit).scalar_subquery()
+    rows = await session.execute(delete(LABS).where(LABS.c.id.in_(old)).returning(LABS.c.id))
     return list(rows.scalars())
 
 
