@@ -159,16 +159,18 @@ export function LaunchPanel({ datalab, search }: Props) {
       ) : (
         preflight.error && <Told error={preflight.error} again={() => void preflight.refetch()} />
       )}
-      <Button
-        type="submit"
-        size="lg"
-        fullWidth
-        loading={launch.isPending}
-        disabled={blocked}
-        leftSection={<IconRocket size={20} aria-hidden />}
-      >
-        {fit === 'queue' ? 'Launch and wait' : 'Launch'}
-      </Button>
+      <div className={css.go}>
+        <Button
+          type="submit"
+          size="lg"
+          fullWidth
+          loading={launch.isPending}
+          disabled={blocked}
+          leftSection={<IconRocket size={20} aria-hidden />}
+        >
+          {fit === 'queue' ? 'Launch and wait' : 'Launch'}
+        </Button>
+      </div>
       {preflight.data?.limits && <LimitMeters limits={preflight.data.limits} size={preflight.data.size} />}
       {(preflight.data?.notices ?? []).map((notice) => (
         <p key={notice} className={css.notice}>

@@ -9,6 +9,8 @@ export interface Notice {
   text: string
   labId: string
   at: number
+  /** Its lab can be kept by extending it. */
+  extendable?: boolean
 }
 
 /** The notice of a fact about one's own lab, or null when the page itself says enough. */
@@ -42,6 +44,7 @@ export function noticeOf(
       const why = detail.reason === 'idle' ? 'nobody has used it for a while' : 'its time is nearly over'
       return {
         ...base,
+        extendable: true,
         tone: 'warn',
         title: `${lab.name} ends in ${minutes || 'a few'} min`,
         text: `It ends because ${why}. Extend it to go on.`,

@@ -1,4 +1,4 @@
-import { Button, CloseButton, Drawer, TextInput } from '@mantine/core'
+import { Button, CloseButton, TextInput } from '@mantine/core'
 import { useDisclosure, useHotkeys } from '@mantine/hooks'
 import { IconAdjustments, IconBolt, IconSearch, IconUsers } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
@@ -15,6 +15,7 @@ import { byAttention } from '#/labs/order'
 import { canOpen, ended } from '#/labs/states'
 import { useIcons } from '#/labs/useIcons'
 import { Ago } from '#/parts/Ago'
+import { Sheet } from '#/parts/Dialogs'
 import { useSlowNow } from '#/parts/now'
 import { Empty, Page, Shape, Waiting } from '#/parts/Page'
 import { Spectrum } from '#/parts/Spectrum'
@@ -86,11 +87,11 @@ export function Catalogue() {
           )}
         </section>
       </div>
-      <Drawer opened={drawer} onClose={close} title="Narrow down" size="20rem">
+      <Sheet opened={drawer} close={close} title="Narrow down">
         <div style={{ display: 'grid', gap: '1.25rem' }}>
           <Facets page={data} search={search} />
         </div>
-      </Drawer>
+      </Sheet>
     </Page>
   )
 }

@@ -1,4 +1,4 @@
-import { ActionIcon, Drawer, Indicator, Menu, Popover, Tooltip, useMantineColorScheme } from '@mantine/core'
+import { ActionIcon, Indicator, Menu, Popover, Tooltip, useMantineColorScheme } from '@mantine/core'
 import { useHotkeys } from '@mantine/hooks'
 import {
   IconBell,
@@ -18,6 +18,7 @@ import { labsQuery } from '#/api/queries'
 import { clock } from '#/format/time'
 import { ended, STATES } from '#/labs/states'
 import { Ago } from '#/parts/Ago'
+import { Sheet } from '#/parts/Dialogs'
 import { retrying } from '#/parts/retrying'
 import { useLiveStatus, useNotices, useTellSession } from './live'
 import { Mark } from './Mark'
@@ -135,13 +136,13 @@ function TopBar({ find }: { find: () => void }) {
         <SchemeMenu />
         <MeMenu />
       </div>
-      <Drawer opened={drawer} onClose={() => setDrawer(false)} title="Open Datalabs" size="18rem">
+      <Sheet opened={drawer} close={() => setDrawer(false)} title="Open Datalabs">
         {/* biome-ignore lint/a11y/useKeyWithClickEvents: the links inside take the keys; this only closes the drawer behind them */}
         {/* biome-ignore lint/a11y/noStaticElementInteractions: the same */}
         <div className={css.drawer} onClick={() => setDrawer(false)}>
           <Places running={running} />
         </div>
-      </Drawer>
+      </Sheet>
     </header>
   )
 }

@@ -1,9 +1,9 @@
-import { Modal } from '@mantine/core'
 import { useQueryClient } from '@tanstack/react-query'
 import { useSyncExternalStore } from 'react'
 import type { Me } from '#/api/model'
 import { keys } from '#/api/queries'
 import { session } from '#/api/session'
+import { Dialog } from '#/parts/Dialogs'
 import { useTellSession } from './live'
 import { useMe } from './me'
 import { SignInForm } from './SignInForm'
@@ -27,19 +27,12 @@ export function SignInAgain() {
     session.set('in')
   }
   return (
-    <Modal
-      opened={state === 'expired'}
-      onClose={() => undefined}
-      withCloseButton={false}
-      closeOnEscape={false}
-      closeOnClickOutside={false}
-      title="Your session has ended"
-    >
+    <Dialog opened={state === 'expired'} title="Your session has ended">
       <p style={{ marginBottom: '1rem', color: 'var(--ink-2)' }}>
         Your labs go on running. Sign in again and this page continues where it was; what you typed is still
         here.
       </p>
       <SignInForm username={me.username} focus="password" done={done} />
-    </Modal>
+    </Dialog>
   )
 }

@@ -1,3 +1,4 @@
+import { Button } from '@mantine/core'
 import { notifications } from '@mantine/notifications'
 import { useQueryClient } from '@tanstack/react-query'
 import {
@@ -9,8 +10,9 @@ import {
   useRef,
   useSyncExternalStore,
 } from 'react'
+import { api } from '#/api/client'
 import type { Lab, Me } from '#/api/model'
-import { meQuery } from '#/api/queries'
+import { keys, meQuery } from '#/api/queries'
 import { session } from '#/api/session'
 import { LiveChannel, type LiveStatus } from '#/live/channel'
 import { type Fact, LiveHub } from '#/live/hub'
@@ -58,6 +60,20 @@ interface Live {
   tellSession(state: 'in' | 'out'): void
 }
 
+/** A toast's words, with what keeps the lab where it can be kept. */
+function NoticeText({ text, keep }: { text: string; keep?: (() => void) | undefined }) {
+  return (
+    <span style={{ display: 'grid', gap: '0.375rem', justifyItems: 'start' }}>
+      {text}
+      {keep && (
+        <Button size="compact-sm" onClick={keep}>
+          Extend
+        </Button>
+      )}
+    </span>
+  )
+}
+
 const LiveContext = createContext<Live | null>(null)
 
 const TOASTS: Record<Notice['tone'], { color: string; autoClose: number | false } | null> = {
@@ -77,18 +93,26 @@ export function LiveProvider({ me, children }: { me: Me; children: ReactNode }) 
       if (!store.addNotice(notice)) return
       const toast = TOASTS[notice.tone]
       if (toast && !document.hidden) {
+        const keep = (): void => {
+          notifications.hide(notice.id)
+          void api
+            .post('/api/v1/labs/{lab_id}/extend', { path: { lab_id: notice.labId }, body: {} })
+            .then((lab) => hub.lab(null, lab))
+            .catch(() => client.invalidateQueries({ queryKey: keys.labs }))
+        }
         notifications.show({
           id: notice.id,
           title: notice.title,
-          message: notice.text,
+          message: <NoticeText text={notice.text} keep={notice.extendable ? keep : undefined} />,
           ...toast,
           withBorder: true,
         })
       }
     }
+    const hub = new LiveHub(client, me, notify)
     return {
       store,
-      hub: new LiveHub(client, me, notify),
+      hub,
       tellSession: (state) => channel.current?.tellSession(state),
     }
   }, [client, me])
