@@ -18,7 +18,10 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Consumer:
-    """A durable pull consumer of one service; `job` names what it does."""
+    """A durable pull consumer of one service; `job` names what it does.
+
+    `traced` is off for those that only write down what passes: watching a launch must not fill its trace.
+    """
 
     service: str
     job: str
@@ -26,6 +29,7 @@ class Consumer:
     subjects: tuple[str, ...]
     ack_wait: timedelta = timedelta(seconds=30)
     max_ack_pending: int = 256
+    traced: bool = True
 
     @property
     def name(self) -> str:
@@ -56,10 +60,15 @@ ACCOUNTING_LEDGER = Consumer(
     subjects=("events.lab.*.starting", "events.lab.*.ready", "events.lab.*.stopped", "events.lab.*.failed"),
 )
 OBSERVER_HISTORY = Consumer(
-    service="observer", job="history", stream=EVENTS.name, subjects=("events.>",), max_ack_pending=2048
+    service="observer",
+    job="history",
+    stream=EVENTS.name,
+    subjects=("events.>",),
+    max_ack_pending=2048,
+    traced=False,
 )
 OBSERVER_DEAD_LETTERS = Consumer(
-    service="observer", job="dead-letters", stream=DEAD_LETTERS.name, subjects=("dead.>",)
+    service="observer", job="dead-letters", stream=DEAD_LETTERS.name, subjects=("dead.>",), traced=False
 )
 LAUNCHER_ENVIRONMENTS = Consumer(
     service="launcher",

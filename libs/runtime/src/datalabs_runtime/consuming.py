@@ -296,7 +296,7 @@ async def _traced(handle: Handle, delivery: Delivery) -> Any:
     """Go on in the trace of the fact's cause; a span only where that trace is kept."""
     parent = telemetry.parse_traceparent(delivery.headers.get("traceparent"))
     with telemetry.continued(delivery.headers):
-        if parent is None or not parent.trace_flags.sampled:
+        if parent is None or not parent.trace_flags.sampled or not delivery.consumer.traced:
             return await handle()
         with telemetry.span(
             f"{delivery.consumer.name} process",
