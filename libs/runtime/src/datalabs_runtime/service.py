@@ -19,6 +19,8 @@ from datalabs_runtime.settings import SettingsError, TelemetrySettings, load
 
 STOP_TIMEOUT = 10.0
 """Seconds that one part may take to stop before the next is stopped anyway."""
+LOOP_GRACE = 1.0
+"""Seconds in which a loop's work may finish when the service stops; what is cut in a transaction is repeated later."""
 EXIT_SETTINGS = 78
 """Exit code for settings that cannot be used (EX_CONFIG of sysexits.h)."""
 
@@ -111,16 +113,23 @@ class Loop:
         self._clock = clock or SystemClock()
         self._at_once = at_once
         self._task: asyncio.Task[None] | None = None
+        self._resting = asyncio.Event()
+        self._resting.set()
+        self._closing = False
         self._log = structlog.get_logger(__name__)
         self.failures = 0
 
     async def start(self) -> None:
         """Begin in the background."""
+        self._closing = False
         self._task = asyncio.create_task(self._run(), name=f"loop {self.name}")
 
     async def aclose(self) -> None:
-        """End; work that is under way is cancelled."""
+        """End; work that is under way may finish, or is cancelled after a short time."""
         if self._task is not None:
+            self._closing = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._resting.wait(), LOOP_GRACE)
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -129,13 +138,16 @@ class Loop:
     async def _run(self) -> None:
         if not self._at_once:
             await self._rest()
-        while True:
+        while not self._closing:
+            self._resting.clear()
             try:
                 await self._work()
                 self.failures = 0
             except Exception:  # noqa: BLE001 - reported; the work goes on
                 self.failures += 1
                 self._log.exception("loop.failed", loop=self.name, failures=self.failures)
+            finally:
+                self._resting.set()
             await self._rest()
 
     async def _rest(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+GRACE_SECONDS = 0.5
+
 
 class Background:
     """Runs coroutines apart from whoever asks for them: in no trace, under no deadline of theirs."""
@@ -39,7 +41,9 @@ class Background:
         """Nothing to do: work begins when it comes."""
 
     async def aclose(self) -> None:
-        """Cancel what is not done; regular upkeep does it again."""
+        """Wait a little, then cancel what is not done; regular upkeep does it again."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=GRACE_SECONDS)
         for task in list(self._tasks):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -25,6 +25,8 @@ QUICK_SECONDS = 0.1
 """An environment that is there already says so within this time, so that a launch need not be woken for it."""
 TELL_SECONDS = 0.5
 """Progress is stored and told at most so often."""
+GRACE_SECONDS = 0.5
+"""How long the end waits for what is just being stored."""
 PLATFORM = "platform"
 Key = tuple[str, str]
 
@@ -71,6 +73,8 @@ class Environments:
         self._lanes: dict[Key, asyncio.Task[None]] = {}
         self._waiting: defaultdict[Key, set[str]] = defaultdict(set)
         self._refresh = asyncio.Event()
+        self._storing = asyncio.Lock()
+        self._closed = False
         self._worker: asyncio.Task[None] | None = None
         self._log = structlog.get_logger(__name__)
 
@@ -81,6 +85,9 @@ class Environments:
 
     async def aclose(self) -> None:
         """Stop preparing; what was made stays."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS), self._storing:
+                self._closed = True
         tasks = [*self._lanes.values(), *([self._worker] if self._worker else [])]
         for task in tasks:
             task.cancel()
@@ -146,7 +153,7 @@ class Environments:
     async def _prepare_all(self) -> None:
         found = await self._neighbours.environments()
         keys = [(item.datalab, item.version) for item in found]
-        async with self._database.transaction() as session:
+        async with self._storing, self._database.transaction() as session:
             known = {(record.datalab, record.version): record for record in await store.every(session)}
             await store.withdraw_others(session, keys)
         for item in sorted(found, key=weight):
@@ -250,7 +257,9 @@ class Environments:
             withdrawn=False,
             specification_document=specification.model_dump(mode="json"),
         )
-        async with self._database.transaction() as session:
+        async with self._storing, self._database.transaction() as session:
+            if self._closed:
+                return
             before = await store.get(session, record.datalab, record.version)
             if before is not None and replace(before, revision=0) == record:
                 return

@@ -13,6 +13,7 @@ from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
 RETRY_SECONDS = 1.0
+GRACE_SECONDS = 0.5
 ORPHAN_GRACE = 5.0
 """Seconds between the request to end and the kill of a job that no lab knows."""
 
@@ -81,6 +82,7 @@ class Watcher:
         self._clock = clock
         self._wake = wake
         self._task: asyncio.Task[None] | None = None
+        self._comparing = asyncio.Lock()
         self._log = structlog.get_logger(__name__)
 
     async def start(self) -> None:
@@ -88,7 +90,10 @@ class Watcher:
         self._task = asyncio.create_task(self._watch(), name="watcher")
 
     async def aclose(self) -> None:
-        """End."""
+        """End, after a comparison that is under way."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS), self._comparing:
+                pass
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -137,6 +142,10 @@ class Watcher:
         Jobs are listed before labs are read: an intent is stored before its job exists, so a job without a lab is an
         orphan, never one that is just being made. A lab without a job is woken and decides by itself.
         """
+        async with self._comparing:
+            await self._compare()
+
+    async def _compare(self) -> None:
         try:
             jobs = {seen.job_id: seen for seen in await self._scheduler.jobs()}
         except SchedulerAwayError:
