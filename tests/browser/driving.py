@@ -95,6 +95,8 @@ async def a_person(
         viewport={"width": width, "height": height},
         color_scheme=scheme,
         reduced_motion="reduce" if calm else "no-preference",
+        is_mobile=width < 500,
+        has_touch=width < 500,
         locale="en-GB",
         timezone_id="Europe/Rome",
     )
@@ -108,7 +110,7 @@ async def a_person(
 async def settled(page: Page) -> None:
     """Wait until the page shows a heading of its own and waits for nothing."""
     await expect(page.locator("h1").first).to_be_attached()
-    await expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    await expect(page.locator("[aria-busy=true], [class*=_shape_]")).to_have_count(0)
     await page.evaluate("document.fonts.ready.then(() => undefined)")
 
 

@@ -90,6 +90,9 @@ def main() -> None:
     # With Node on PATH JupyterLab and its language servers start it twice, for 0.25 s of nothing that a lab needs.
     os.environ[_PATH_VARIABLE] = os.environ.get("PATH", os.defpath)
     os.environ["PATH"] = str(Path(sys.executable).parent)
+    # `labconfig/page_config.json` there turns off the question about news, which a lab has nowhere to ask.
+    configured = [os.environ.get("JUPYTER_CONFIG_PATH"), str(Path(__file__).with_name("jupyter_config"))]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, configured))
     from jupyterlab.labapp import LabApp
 
     LabApp.launch_instance(
