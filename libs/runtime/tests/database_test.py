@@ -81,7 +81,7 @@ async def test_a_terminated_connection_is_replaced(own: Database, platform: Plat
     await notes(own)
     await asyncio.to_thread(
         platform.postgres.execute,
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{own.url.database}'",
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{own.url.database}'",
     )
     assert await notes(own) == []
 

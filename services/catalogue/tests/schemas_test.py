@@ -66,7 +66,7 @@ def test_parameters_either_fit_or_are_told_where_not(given_parameters: dict[str,
     fits = (
         isinstance(filled.get("target"), str)
         and filled["target"] != ""
-        and filled.get("band") in {"L", "C"}
+        and filled.get("band") in ("L", "C")
         and "x" not in filled
         and not isinstance(filled["years"], bool)
         and isinstance(filled["years"], int)
