@@ -80,7 +80,7 @@ class Instance:
                 await part.aclose()
 
 
-@dataclass
+@dataclass(repr=False)
 class Rig:
     """A database, a cluster and neighbours that outlive any number of launchers."""
 

@@ -11,6 +11,12 @@ from datalabs_launcher.crash_points import POINTS
 from .conftest import DiesAt, Killed, MakeRig, Rig
 from .fake_scheduler import FakeScheduler
 
+pytestmark = [  # a launcher that was killed leaves its connections to the collector, as a process to the system
+    pytest.mark.filterwarnings("ignore:The garbage collector is trying:sqlalchemy.exc.SAWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 LAUNCH_POINTS = POINTS[: POINTS.index("stop_stored")]
 STOP_POINTS = POINTS[POINTS.index("stop_stored") :]
 
