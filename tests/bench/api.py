@@ -128,7 +128,7 @@ async def measure(platform: RunningPlatform, figures: Figures) -> None:
             await browser.get("/")
             await lab_traffic(platform, figures, lab, cookies_of(browser.cookies.jar))
         await live_events(platform, figures, datalabs, lab)
-        await lab.delete()
+        await lab.stop()
         await lab.ended(timeout=60)
 
 

@@ -56,7 +56,7 @@ async def click_to_answer(datalabs: Datalabs, slug: str, path: str) -> tuple[flo
         answer = await browser.get(path)
         assert answer.status_code == 200, answer.text
         first = time.perf_counter() - began
-    await lab.delete()
+    await lab.stop()
     await lab.ended(timeout=60)
     return posted, ready, first
 
@@ -139,7 +139,7 @@ async def jupyter_figures(platform: RunningPlatform, figures: Figures) -> None:
             f"{AT_ONCE} JupyterLabs at once: all ready after", took, "s", beside=f"{failures} failures",
             goal="<= 10 s, 0 failures", met=took <= 10 and failures == 0,
         )  # fmt: skip
-        await asyncio.gather(*(lab.delete() for lab in labs))
+        await asyncio.gather(*(lab.stop() for lab in labs))
         await asyncio.gather(*(lab.ended(timeout=60) for lab in labs))
 
 
@@ -158,7 +158,7 @@ async def burst_figures(platform: RunningPlatform, figures: Figures) -> None:
         results = await asyncio.gather(*(lab.ready(timeout=120) for lab in labs), return_exceptions=True)  # type: ignore[attr-defined]
         all_ready = time.perf_counter() - began
         failures = sum(isinstance(result, BaseException) for result in results)
-        await asyncio.gather(*(lab.delete() for lab in labs))  # type: ignore[attr-defined]
+        await asyncio.gather(*(lab.stop() for lab in labs))  # type: ignore[attr-defined]
         await asyncio.gather(*(lab.ended(timeout=60) for lab in labs))  # type: ignore[attr-defined]
     bare = await asyncio.to_thread(bare_posts)
     figures.add(
