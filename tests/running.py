@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datalabs_client import Datalabs
+from datalabs_testing.edge import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEST_CONTENT = REPOSITORY / "tests"
@@ -23,12 +23,6 @@ TEST_CONTENT = REPOSITORY / "tests"
 CONTENT = REPOSITORY / "content"
 COMMAND = Path(sys.executable).with_name("datalabs")
 START_SECONDS = 180.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from datalabs_contracts.rpc import SERVICES
 from datalabs_standalone.postgres import PostgresServer
+from datalabs_testing.edge import free_port
 from datalabs_testing.servers import RunningPostgres, running_nats
-from tests.running import REPOSITORY, free_port
+from tests.running import REPOSITORY
 
 SUBJECT = "rpc.auth.sign_in"
 WARM_UPS = 20

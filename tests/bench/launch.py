@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from datalabs_client import Datalabs
+from datalabs_testing.edge import free_port
 from tests.bench.figures import Figures, median, quantile, seconds
-from tests.running import CONTENT, REPOSITORY, TEST_CONTENT, RunningPlatform, free_port, running
+from tests.running import CONTENT, REPOSITORY, TEST_CONTENT, RunningPlatform, running
 
 STUBS = 20
 JUPYTERS = 20

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.request import urlopen
 
+from datalabs_testing.edge import free_port
 from tests.browser.driver import REPOSITORY
-from tests.running import free_port
 
 START_SECONDS = 60.0
 

@@ -10,6 +10,7 @@ import pytest
 from datalabs_client import Datalabs, LabEndedError
 from datalabs_contracts.labs import LabState, Reason
 from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_testing.waiting import eventually
 from tests.running import RunningPlatform
 
 pytestmark = pytest.mark.e2e
@@ -27,7 +28,7 @@ async def test_from_launch_to_usage(ada: Datalabs) -> None:
     assert stopped.started_at is not None
     assert stopped.ended_at is not None
     life = (stopped.ended_at - stopped.started_at).total_seconds()
-    row = await eventually(lambda: usage_of(ada, lab.id))
+    row = await eventually(lambda: usage_of(ada, lab.id), seconds=15, pause=0.1)
     assert abs(row["seconds"] - life) < 0.01
     assert row["core_seconds"] == pytest.approx(life * stopped.cores, rel=1e-3)
     assert row["gib_seconds"] == pytest.approx(life * stopped.memory_mib / 1024, rel=1e-3)
@@ -38,16 +39,6 @@ async def usage_of(datalabs: Datalabs, lab_id: str) -> dict[str, Any] | None:
         if row["lab"] == lab_id and not row["running"]:
             return row
     return None
-
-
-async def eventually(ask: Any, *, seconds: float = 15) -> Any:
-    """Ask until there is an answer: events between services take their moment."""
-    async with asyncio.timeout(seconds):
-        while True:
-            answer = await ask()
-            if answer:
-                return answer
-            await asyncio.sleep(0.1)
 
 
 async def test_the_lab_side(ada: Datalabs) -> None:
@@ -166,7 +157,7 @@ async def test_over_ones_limit(ada: Datalabs) -> None:
     async def fits() -> bool:
         return bool((await ada.preflight("stub")).fit == "now")
 
-    await eventually(fits)
+    await eventually(fits, seconds=15, pause=0.1)
     await (await ada.launch("stub")).ready(timeout=60)
 
 

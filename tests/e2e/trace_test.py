@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from datalabs_client import Datalabs
-from tests.e2e.labs_test import eventually
+from datalabs_testing.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -75,7 +75,7 @@ async def test_twenty_launches_span_by_span(ada: Datalabs, admin: Datalabs) -> N
             return spans if complete and not orphans(spans, trace_id, click_id) else None
 
         try:
-            spans = await eventually(whole, seconds=20)
+            spans = await eventually(whole, seconds=20, pause=0.1)
         except TimeoutError:
             spans = await spans_of(admin, trace_id)
         assert orphans(spans, trace_id, click_id) == []

@@ -3,12 +3,15 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 PAUSE = 0.01
 
 
-async def eventually(condition: Callable[[], object | Awaitable[object]], *, seconds: float = 10) -> None:
-    """Return as soon as the condition (plain or async) holds.
+async def eventually(
+    condition: Callable[[], object | Awaitable[object]], *, seconds: float = 10, pause: float = PAUSE
+) -> Any:
+    """Return what the condition (plain or async) gives as soon as it holds; asked again after each pause.
 
     Raises `TimeoutError` when it does not within some seconds.
     """
@@ -18,5 +21,5 @@ async def eventually(condition: Callable[[], object | Awaitable[object]], *, sec
             if inspect.isawaitable(held):
                 held = await held
             if held:
-                return
-            await asyncio.sleep(PAUSE)
+                return held
+            await asyncio.sleep(pause)
