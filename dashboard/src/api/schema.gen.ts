@@ -784,6 +784,8 @@ export interface components {
         /**
          * Capacity
          * @description What the cluster has and what is taken; cores may be overcommitted, memory never is.
+         *
+         *     `away` names the clusters that do not answer; their machines are missing.
          */
         Capacity: {
             /** Cores */
@@ -800,6 +802,10 @@ export interface components {
             runtimes: components["schemas"]["Runtime"][];
             /** Notices */
             notices?: string[];
+            /** Nodes */
+            nodes?: components["schemas"]["Node"][];
+            /** Away */
+            away?: string[];
         };
         /**
          * Citation
@@ -1409,6 +1415,70 @@ export interface components {
             roles?: components["schemas"]["Role"][];
         };
         /**
+         * Node
+         * @description One machine of the cluster; cores as they may be promised, memory and disk in MiB, devices by their name.
+         *
+         *     What is taken counts this platform's labs and whatever else the cluster knows to run there.
+         */
+        Node: {
+            /** Name */
+            name: string;
+            /**
+             * Cluster
+             * @example local
+             * @example nomad
+             */
+            cluster: string;
+            state: components["schemas"]["NodeState"];
+            /** Runtimes */
+            runtimes: components["schemas"]["Runtime"][];
+            /**
+             * Node Class
+             * @default
+             */
+            node_class: string;
+            /** Cores */
+            cores: number;
+            /** Memory Mib */
+            memory_mib: number;
+            /** Disk Mib */
+            disk_mib: number;
+            /** Gpus */
+            gpus?: {
+                [key: string]: number;
+            };
+            /**
+             * Cores Taken
+             * @default 0
+             */
+            cores_taken: number;
+            /**
+             * Memory Taken Mib
+             * @default 0
+             */
+            memory_taken_mib: number;
+            /**
+             * Disk Taken Mib
+             * @default 0
+             */
+            disk_taken_mib: number;
+            /** Gpus Taken */
+            gpus_taken?: {
+                [key: string]: number;
+            };
+            /**
+             * Labs
+             * @default 0
+             */
+            labs: number;
+        };
+        /**
+         * NodeState
+         * @description Whether a machine takes labs.
+         * @enum {string}
+         */
+        NodeState: "ready" | "draining" | "closed" | "unreachable";
+        /**
          * Opened
          * @description Where to send the browser; the address works once and for a minute.
          */
@@ -1710,7 +1780,9 @@ export interface components {
         Runtime: "process" | "container" | "vm";
         /**
          * Sample
-         * @description One measurement of a running lab: cores in use, memory in MiB, and what it may have.
+         * @description One measurement of a running lab: cores in use, memory and scratch in MiB, and what it may have.
+         *
+         *     The bytes received and sent are counted from the start; what cannot be measured is missing.
          */
         Sample: {
             /** Lab Id */
@@ -1728,6 +1800,14 @@ export interface components {
             max_cores: number;
             /** Max Memory Mib */
             max_memory_mib: number;
+            /** Disk Mib */
+            disk_mib?: number | null;
+            /** Max Disk Mib */
+            max_disk_mib?: number | null;
+            /** Received Bytes */
+            received_bytes?: number | null;
+            /** Sent Bytes */
+            sent_bytes?: number | null;
         };
         /**
          * SignIn
@@ -2107,6 +2187,8 @@ export type Logs = components['schemas']['Logs'];
 export type Me = components['schemas']['Me'];
 export type Metrics = components['schemas']['Metrics'];
 export type NewPerson = components['schemas']['NewPerson'];
+export type Node = components['schemas']['Node'];
+export type NodeState = components['schemas']['NodeState'];
 export type Opened = components['schemas']['Opened'];
 export type PageCollection = components['schemas']['Page_Collection_'];
 export type PageDeadLetter = components['schemas']['Page_DeadLetter_'];
@@ -4932,7 +5014,11 @@ export interface operations {
                      *           "cores": 0.12,
                      *           "memory_mib": 210,
                      *           "max_cores": 0.5,
-                     *           "max_memory_mib": 768
+                     *           "max_memory_mib": 768,
+                     *           "disk_mib": null,
+                     *           "max_disk_mib": null,
+                     *           "received_bytes": null,
+                     *           "sent_bytes": null
                      *         }
                      *       ]
                      *     }
@@ -5125,7 +5211,9 @@ export interface operations {
                      *       "runtimes": [
                      *         "process"
                      *       ],
-                     *       "notices": []
+                     *       "notices": [],
+                     *       "nodes": [],
+                     *       "away": []
                      *     }
                      */
                     "application/json": components["schemas"]["Capacity"];

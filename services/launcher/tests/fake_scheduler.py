@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from datalabs_contracts.datalabs import ProcessRuntime, Runtime
+from datalabs_contracts.datalabs import EnvironmentSpecification, Runtime
 from datalabs_contracts.labs import Capacity, Reason, Sample
 from datalabs_launcher.scheduler import (
     EnvironmentProgress,
@@ -137,9 +137,10 @@ class FakeScheduler:
         return self.startable
 
     async def prepare(
-        self, datalab: str, version: str, runtime: Runtime, process: ProcessRuntime | None, source: str
+        self, specification: EnvironmentSpecification, runtime: Runtime
     ) -> AsyncIterator[EnvironmentProgress]:
         self._check()
+        datalab = specification.datalab
         self.prepared.append(datalab)
         for progress in self.environments.get(
             datalab, [EnvironmentProgress(ready=True, fraction=1.0, text="Ready")]

@@ -280,7 +280,10 @@ class Logs(Contract):
 
 
 class Sample(Contract):
-    """One measurement of a running lab: cores in use, memory in MiB, and what it may have."""
+    """One measurement of a running lab: cores in use, memory and scratch in MiB, and what it may have.
+
+    The bytes received and sent are counted from the start; what cannot be measured is missing.
+    """
 
     lab_id: LabId
     at: Instant
@@ -288,6 +291,10 @@ class Sample(Contract):
     memory_mib: float
     max_cores: float
     max_memory_mib: int
+    disk_mib: float | None = None
+    max_disk_mib: int | None = None
+    received_bytes: int | None = None
+    sent_bytes: int | None = None
 
 
 class Metrics(Contract):
@@ -311,8 +318,42 @@ class Route(Contract):
     revision: int
 
 
+class NodeState(StrEnum):
+    """Whether a machine takes labs."""
+
+    READY = "ready"
+    DRAINING = "draining"
+    CLOSED = "closed"
+    UNREACHABLE = "unreachable"
+
+
+class Node(Contract):
+    """One machine of the cluster; cores as they may be promised, memory and disk in MiB, devices by their name.
+
+    What is taken counts this platform's labs and whatever else the cluster knows to run there.
+    """
+
+    name: str
+    cluster: str = Field(examples=["local", "nomad"])
+    state: NodeState
+    runtimes: list[Runtime]
+    node_class: str = ""
+    cores: float
+    memory_mib: int
+    disk_mib: int
+    gpus: dict[str, int] = Field(default_factory=dict)
+    cores_taken: float = 0.0
+    memory_taken_mib: int = 0
+    disk_taken_mib: int = 0
+    gpus_taken: dict[str, int] = Field(default_factory=dict)
+    labs: int = 0
+
+
 class Capacity(Contract):
-    """What the cluster has and what is taken; cores may be overcommitted, memory never is."""
+    """What the cluster has and what is taken; cores may be overcommitted, memory never is.
+
+    `away` names the clusters that do not answer; their machines are missing.
+    """
 
     cores: float
     memory_mib: int
@@ -321,6 +362,8 @@ class Capacity(Contract):
     queued: int
     runtimes: list[Runtime]
     notices: list[str] = Field(default_factory=list)
+    nodes: list[Node] = Field(default_factory=list)
+    away: list[str] = Field(default_factory=list)
 
 
 class LabFact(Contract):

@@ -5,26 +5,28 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from datalabs_launcher.config import LauncherSettings
+from datalabs_launcher.federation import Federation, Member
 from datalabs_launcher.local.adapter import LocalScheduler
-from datalabs_launcher.local.config import LocalSettings
+from datalabs_launcher.local.config import LOCAL, LocalSettings
 from datalabs_launcher.scheduler import Scheduler
 from datalabs_runtime.settings import PlatformSettings, SettingsError, load
 
 
 def cluster_of(settings: LauncherSettings, platform: PlatformSettings, config: Path | None) -> Scheduler:
-    """Return the cluster that the settings name.
+    """Return the clusters that the settings name, as one.
 
     Raises `SettingsError` for one that there is not.
     """
     if settings.scheduler not in {"auto", "local"}:
         raise SettingsError(f"launcher.scheduler: there is no scheduler {settings.scheduler!r}")
     address, port = _door(platform)
-    return LocalScheduler(
+    local = LocalScheduler(
         state_folder=platform.state_folder,
         settings=load(LocalSettings, config),
         api_address=address,
         api_port=port,
     )
+    return Federation([Member(LOCAL, local)])
 
 
 def _door(platform: PlatformSettings) -> tuple[str | None, int]:

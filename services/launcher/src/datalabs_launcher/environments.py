@@ -208,13 +208,7 @@ class Environments:
             )
         told: datetime | None = None
         last = Prepared(ready=False, failed=True, text="It was not prepared.", at=self._clock.now())
-        async for progress in self._scheduler.prepare(
-            specification.datalab,
-            specification.version,
-            runtime,
-            specification.runtimes.process,
-            specification.source,
-        ):
+        async for progress in self._scheduler.prepare(specification, runtime):
             last = self._prepared(progress)
             self._states[key] = last
             if progress.ready or progress.failed:

@@ -10,7 +10,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from datalabs_contracts.datalabs import ContainerRuntime, ProcessRuntime, Runtime, VmRuntime
+from datalabs_contracts.datalabs import (
+    ContainerRuntime,
+    EnvironmentSpecification,
+    Kind,
+    ProcessRuntime,
+    Runtime,
+    VmRuntime,
+)
 from datalabs_contracts.labs import Capacity, Reason, Sample
 from datalabs_contracts.volumes import Mount
 
@@ -26,6 +33,7 @@ class LabJob:
     uid: int
     datalab: str
     version: str
+    kind: Kind
     runtime: Runtime
     process: ProcessRuntime | None = None
     container: ContainerRuntime | None = None
@@ -34,6 +42,9 @@ class LabJob:
     cores: float
     memory_mib: int
     disk_mib: int
+    gpus: int = 0
+    gpu_name: str | None = None
+    node_class: str | None = None
     port: int
     ready_path: str
     ready_secret: bool
@@ -145,16 +156,17 @@ class Scheduler(Protocol):
         """Return the whole and what is taken.
 
         `cores` is what may be promised (an adapter that overcommits has multiplied already), `memory_mib` what is there.
-        The launcher counts what it has promised itself; `*_taken` is what the adapter sees running.
+        The launcher counts what it has promised itself; `*_taken` is what the adapter sees running. `nodes` has every
+        machine that the adapter knows of.
         """
 
     async def may_start(self) -> bool:
         """Return whether the machines can start another lab right now (starts are paced by free CPU)."""
 
     def prepare(
-        self, datalab: str, version: str, runtime: Runtime, process: ProcessRuntime | None, source: str
+        self, specification: EnvironmentSpecification, runtime: Runtime
     ) -> AsyncIterator[EnvironmentProgress]:
-        """Make a version's environment ready, telling of progress; at once when it is."""
+        """Make a version's environment, image or disk ready for that runtime, telling of progress; at once when it is."""
         ...
 
     async def submit(self, job: LabJob) -> Observation:
@@ -183,7 +195,7 @@ class Scheduler(Protocol):
         """
 
     async def logs(self, job_id: str, *, lines: int) -> tuple[list[str], bool]:
-        """Return the last log lines, and whether older ones exist."""
+        """Return the last log lines, and whether older ones exist; also of a job that has ended and is not purged."""
 
     async def sample(self, job_id: str) -> Sample | None:
         """Return what the job uses now."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from datalabs_contracts.datalabs import ProcessRuntime, Runtime
+from datalabs_contracts.datalabs import Kind, ProcessRuntime, Runtime
 from datalabs_contracts.volumes import Mount
 from datalabs_launcher.local import cgroups, processes
 from datalabs_launcher.local.adapter import LocalScheduler
@@ -89,6 +89,7 @@ class Bench:
             uid=uid,
             datalab="stub",
             version="1",
+            kind=Kind.WEB,
             runtime=Runtime.PROCESS,
             process=process,
             source="",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datalabs_contracts.datalabs import ProcessRuntime, Runtime
+from datalabs_contracts.datalabs import EnvironmentSpecification, ProcessRuntime, Runtime, Runtimes
 from datalabs_launcher.local import lab_package
 from datalabs_launcher.scheduler import JobState
 
@@ -20,6 +20,12 @@ JUPYTER = ProcessRuntime(
     command=["python", "-m", "datalabs_lab.jupyter", "--ip", "{address}", "--port", "{port}"],
 )
 SECRET = "a lab's secret"
+WANTED = EnvironmentSpecification(
+    datalab="jupyterlab",
+    version="1.0",
+    runtimes=Runtimes(order=[Runtime.PROCESS], process=JUPYTER),
+    source="",
+)
 
 
 @pytest.fixture
@@ -29,7 +35,7 @@ async def jupyter(benches: Any, tmp_path_factory: pytest.TempPathFactory) -> Asy
     if shared.exists():
         bench.scheduler._machine.environments._folder.rmdir()
         shared.rename(bench.scheduler._machine.environments._folder)
-    async for told in bench.scheduler.prepare("jupyterlab", "1.0", Runtime.PROCESS, JUPYTER, ""):
+    async for told in bench.scheduler.prepare(WANTED, Runtime.PROCESS):
         last = told
     assert last.ready, last.text
     yield bench

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from datalabs_contracts.datalabs import ProcessRuntime, Runtime
+from datalabs_contracts.datalabs import Kind, ProcessRuntime, Runtime
 from datalabs_contracts.volumes import Mount
 from datalabs_launcher.local.config import Isolation
 from datalabs_launcher.local.interpreter import Interpreter
@@ -19,6 +19,7 @@ JOB = LabJob(
     uid=20_001,
     datalab="jupyterlab",
     version="1.0",
+    kind=Kind.NOTEBOOK,
     runtime=Runtime.PROCESS,
     process=ProcessRuntime(
         command=["sh", "-c", "serve {address}:{port} {source} {parameters[years]} {home} {host}"],

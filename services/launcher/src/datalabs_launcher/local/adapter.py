@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from datalabs_contracts.datalabs import ProcessRuntime, Runtime
+from datalabs_contracts.datalabs import EnvironmentSpecification, Runtime
 from datalabs_contracts.labs import Capacity, Sample
 from datalabs_launcher.local import (
     activity,
@@ -148,6 +148,8 @@ class LocalScheduler:
         return self._machine.capacity(
             cores_taken=sum(about["cores"] for about in running),
             memory_taken_mib=sum(about["memory_mib"] for about in running),
+            disk_taken_mib=sum(about.get("disk_mib", 0) for about in running),
+            labs=len(running),
         )
 
     async def may_start(self) -> bool:
@@ -155,16 +157,18 @@ class LocalScheduler:
         return self._pace.may_start()
 
     async def prepare(
-        self, datalab: str, version: str, runtime: Runtime, process: ProcessRuntime | None, source: str
+        self, specification: EnvironmentSpecification, runtime: Runtime
     ) -> AsyncIterator[EnvironmentProgress]:
         """Make a version's environment ready; at once when it is."""
-        del source
+        process = specification.runtimes.process
         if runtime is not Runtime.PROCESS or process is None:
             yield EnvironmentProgress(
                 ready=False, failed=True, fraction=0, text="This machine runs processes only."
             )
             return
-        async for progress in self._machine.environments.prepare(datalab, version, process):
+        async for progress in self._machine.environments.prepare(
+            specification.datalab, specification.version, process
+        ):
             yield progress
         used = {Path(job.attempt.about["environment"]) for job in self._jobs.values() if not job.ended}
         await asyncio.to_thread(self._machine.environments.clean, keep=used)

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from datalabs_runtime.settings import Settings
 
+LOCAL = "local"
+"""The cluster that is this machine."""
+
 
 class Isolation(StrEnum):
     """How a process lab is kept apart from everything else."""

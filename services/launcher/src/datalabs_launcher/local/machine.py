@@ -1,15 +1,17 @@
 """This machine, made ready for labs: its interpreter, its means of keeping labs apart, its networks, what it holds."""
 
 import os
+import shutil
+import socket
 import time
 from collections.abc import Collection
 
 import structlog
 
 from datalabs_contracts.datalabs import Runtime
-from datalabs_contracts.labs import Capacity, Reason
+from datalabs_contracts.labs import Capacity, Node, NodeState, Reason
 from datalabs_launcher.local import cgroups, interpreter, lab_package, network, pacing, probe
-from datalabs_launcher.local.config import Isolation, LocalSettings
+from datalabs_launcher.local.config import LOCAL, Isolation, LocalSettings
 from datalabs_launcher.local.environments import Environments
 from datalabs_launcher.local.interpreter import Interpreter
 from datalabs_launcher.local.layout import Layout
@@ -117,16 +119,33 @@ class Machine:
             )
         return [*found, *(self._firm.notices if self._firm else ())]
 
-    def capacity(self, *, cores_taken: float, memory_taken_mib: int) -> Capacity:
+    def capacity(
+        self, *, cores_taken: float, memory_taken_mib: int, disk_taken_mib: int, labs: int
+    ) -> Capacity:
         """Return the whole, cores overcommitted, and what is taken."""
+        cores = pacing.cores_here() * self._settings.core_overcommit
+        here = Node(
+            name=socket.gethostname(),
+            cluster=LOCAL,
+            state=NodeState.READY,
+            runtimes=[Runtime.PROCESS],
+            cores=cores,
+            memory_mib=self._memory_mib,
+            disk_mib=shutil.disk_usage(self._layout.state_folder).free // _MIB + disk_taken_mib,
+            cores_taken=cores_taken,
+            memory_taken_mib=memory_taken_mib,
+            disk_taken_mib=disk_taken_mib,
+            labs=labs,
+        )
         return Capacity(
-            cores=pacing.cores_here() * self._settings.core_overcommit,
+            cores=cores,
             memory_mib=self._memory_mib,
             cores_taken=cores_taken,
             memory_taken_mib=memory_taken_mib,
             queued=0,
             runtimes=[Runtime.PROCESS],
             notices=self.notices(),
+            nodes=[here],
         )
 
     def place_for(self, job: LabJob, *, taken: Collection[str]) -> Place:

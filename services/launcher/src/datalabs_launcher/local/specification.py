@@ -134,6 +134,7 @@ def spec_of(job: LabJob, place: Place) -> dict[str, Any]:
             "lab_secret": job.lab_secret,
             "cores": job.cores,
             "memory_mib": job.memory_mib,
+            "disk_mib": job.disk_mib,
             "environment": str(place.environment),
             "own_network": place.network is not None,
         },
