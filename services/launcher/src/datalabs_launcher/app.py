@@ -5,6 +5,7 @@ from pathlib import Path
 from datalabs_launcher.assembly import assemble
 from datalabs_launcher.clusters import ClusterPart, cluster_of
 from datalabs_launcher.config import LauncherSettings
+from datalabs_launcher.crash_points import HeldPoints
 from datalabs_launcher.messages import Handlers, register
 from datalabs_launcher.placement import Site
 from datalabs_launcher.tables import Base
@@ -53,6 +54,7 @@ def build(config: Path | None = None) -> Service:
         ),
         settings=settings,
         clock=clock,
+        crash_points=HeldPoints(settings.crash_points) if settings.crash_points else None,
     )
     register(
         messaging,

@@ -2,6 +2,7 @@
 
 import socket
 from datetime import timedelta
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -20,6 +21,10 @@ class LauncherSettings(Settings):
     instance: str = Field(
         default_factory=socket.gethostname,
         description="Name of this instance, the host's unless given; a restarted one takes its claims back at once.",
+    )
+    crash_points: Path | None = Field(
+        default=None,
+        description="A Unix socket that is told of each step of a lab and says when to go on; for tests of failures only.",
     )
     first_port: int = Field(default=20_000, ge=1024, description="First port of the labs' address ring.")
     last_port: int = Field(

@@ -1,6 +1,12 @@
-"""Named places of the life cycle at which a test may let the launcher die; in service nothing happens there."""
+"""Named places of the life cycle at which a test may do harm; in service nothing happens there."""
 
+import asyncio
+import contextlib
+from pathlib import Path
 from typing import Protocol
+
+LONGEST_HOLD = 30.0
+"""Seconds after which a launcher goes on though nobody told it to."""
 
 
 class CrashPoints(Protocol):
@@ -15,6 +21,27 @@ class NoCrashPoints:
 
     async def reached(self, point: str, lab_id: str) -> None:
         """Go on."""
+
+
+class HeldPoints:
+    """Tells a Unix socket of each place and goes on when it answers: so tests of failures hold a life still.
+
+    One line `<place> <lab id>` out, one line back. Nobody there, or no answer within `LONGEST_HOLD`: it goes on.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = str(socket)
+
+    async def reached(self, point: str, lab_id: str) -> None:
+        """Wait until the test lets go."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LONGEST_HOLD):
+                reader, writer = await asyncio.open_unix_connection(self._socket)
+                try:
+                    writer.write(f"{point} {lab_id}\n".encode())
+                    await reader.readline()
+                finally:
+                    writer.close()
 
 
 POINTS = (
