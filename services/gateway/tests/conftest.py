@@ -35,11 +35,14 @@ from datalabs_contracts.labs import (
     Fit,
     Lab,
     LabFact,
+    LabPolicy,
     LabState,
     Limits,
     Logs,
     Metrics,
+    Nodes,
     Preflight,
+    Queue,
     Route,
     Timeline,
 )
@@ -183,6 +186,17 @@ class Fakes:
                 ),
             ),
             (rpc.LIST_READINESS, lambda *_: Page(items=[])),
+            (rpc.KEEP_LAB, lambda q, _: self.change(q.lab_id, kept_until=q.until)),
+            (rpc.PRIORITISE_LAB, lambda q, _: self.change(q.lab_id, priority=q.priority)),
+            (rpc.LIST_NODES, lambda *_: Nodes(items=[], away=["nomad"])),
+            (rpc.LIST_QUEUE, lambda *_: Queue(items=[], total=0)),
+            (rpc.GET_LAB_POLICY, lambda q, _: LabPolicy(owner=q.owner)),
+            (
+                rpc.SET_LAB_POLICY,
+                lambda q, c: LabPolicy(
+                    owner=q.owner, changed_by=c.identity.username, **q.policy.model_dump()
+                ),
+            ),
             (rpc.GET_LIMITS, lambda *_: Limits(used=Amounts(labs=0, cores=0, memory_mib=0), max_labs=4)),
             (rpc.GET_USAGE, self.usage),
             (rpc.LIST_EVENTS, lambda *_: Page(items=[])),

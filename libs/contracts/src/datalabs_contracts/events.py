@@ -134,3 +134,7 @@ BY_TYPE: dict[str, EventType] = {event.type: event for event in EVENT_TYPES}
 
 LIVE_SAMPLE = "live.lab.{lab_id}.sample"
 """Core NATS, not stored: a `Sample` of a running lab, published every few seconds by the launcher."""
+LIVE_SEEN = "live.lab.{lab_id}.seen"
+"""Core NATS, not stored: a `Seen`, at most twice a minute while a browser uses a lab, published by the gateway."""
+LIVE_INTEREST = "live.interest"
+"""Core NATS, not stored: an `Interest`, renewed by whoever shows samples; without it nothing is measured."""

@@ -74,6 +74,10 @@ def execution_broker_phase(state: LabState, reason: Reason | None) -> str:
     return EXECUTION_BROKER_PHASES[state]
 
 
+DEFAULT_PRIORITY = 50
+"""Priority of a launch that names none; from 0 to 100."""
+
+
 class Progress(Contract):
     """What a lab is doing now: a phase of the timeline, how far (0 to 1, if known), and one plain sentence."""
 
@@ -96,6 +100,10 @@ class Lab(Contract):
     size: SizeName
     cores: float = 0
     memory_mib: int = 0
+    disk_mib: int = 0
+    gpus: int = 0
+    gpu_name: str | None = None
+    node: str | None = Field(default=None, description="The machine that it runs on, or ran on.")
     parameters: dict[str, Any] = Field(default_factory=dict)
     collections: list[CollectionId] = Field(default_factory=list)
     state: LabState
@@ -109,6 +117,10 @@ class Lab(Contract):
     )
     progress: Progress | None = None
     queue_position: int | None = None
+    expected_start_at: Instant | None = Field(
+        default=None, description="When a queued lab may get its turn, judged by past runs."
+    )
+    priority: int = Field(default=DEFAULT_PRIORITY, description="The higher, the sooner; operators set it.")
     attempt: int = Field(ge=1)
     revision: int
     created_at: Instant
@@ -118,6 +130,15 @@ class Lab(Contract):
     ready_at: Instant | None = None
     ended_at: Instant | None = None
     expires_at: Instant | None = None
+    idle_minutes: int | None = Field(
+        default=None, description="Minutes without use after which it ends; 0 means never."
+    )
+    kept_until: Instant | None = Field(default=None, description="Until then it is never idle.")
+    files_kept_until: Instant | None = Field(
+        default=None,
+        description="An ended lab's own files (scratch, a VM's disk) can be had back until then.",
+    )
+    restartable: bool = Field(default=False, description="It has ended and its owner may start it again.")
     trace_id: str | None = None
     deleted: bool = False
 
@@ -132,6 +153,7 @@ class LaunchBody(Body):
     parameters: dict[str, Any] = Field(default_factory=dict)
     volumes: list[str] = Field(default_factory=lambda: ["home", "scratch"], max_length=16)
     collections: list[CollectionId] | None = Field(default=None, max_length=64)
+    priority: int | None = Field(default=None, ge=0, le=100, description="For operators; 50 unless given.")
 
 
 class LaunchLab(Contract):
@@ -229,6 +251,70 @@ class ExtendLab(Contract):
 
     lab_id: LabId
     seconds: float | None = None
+
+
+class KeepBody(Body):
+    """`POST /labs/{id}/keep`: until when it must not end, however idle it looks; nothing ends the wish."""
+
+    until: Instant | None = None
+
+
+class KeepLab(Contract):
+    """Keep a lab for a long run until a moment, or no longer."""
+
+    lab_id: LabId
+    until: Instant | None = None
+
+
+class PriorityBody(Body):
+    """`POST /labs/{id}/priority`; 0 to 100."""
+
+    priority: int = Field(ge=0, le=100)
+
+
+class PrioritiseLab(Contract):
+    """Give a lab another priority in the queue."""
+
+    lab_id: LabId
+    priority: int = Field(ge=0, le=100)
+
+
+class LabPolicyBody(Body):
+    """`PUT /people/{username}/lab-policy`: a person's own rules; what is missing follows datalab and site."""
+
+    idle_minutes: int | None = Field(
+        default=None, ge=0, le=525_600, description="Minutes without use after which labs end; 0: never."
+    )
+    lifetime_seconds: float | None = Field(
+        default=None, gt=0, le=31_536_000, description="How long a lab runs from ready."
+    )
+    keep_seconds: float | None = Field(
+        default=None, gt=0, le=31_536_000, description="How far ahead labs may be kept or extended."
+    )
+
+
+class LabPolicy(Contract):
+    """The rules of one person's labs that differ from the site's."""
+
+    owner: Username
+    idle_minutes: int | None = None
+    lifetime_seconds: float | None = None
+    keep_seconds: float | None = None
+    changed_at: Instant | None = None
+    changed_by: str = ""
+
+
+class LabPolicyQuery(Contract):
+    """Whose rules."""
+
+    owner: Username
+
+
+class SetLabPolicy(Contract):
+    """Give a person's labs rules of their own; running labs follow at once."""
+
+    owner: Username
+    policy: LabPolicyBody
 
 
 class TimelineQuery(Contract):
@@ -364,6 +450,74 @@ class Capacity(Contract):
     notices: list[str] = Field(default_factory=list)
     nodes: list[Node] = Field(default_factory=list)
     away: list[str] = Field(default_factory=list)
+
+
+class Nodes(Contract):
+    """All machines of the site; `away` names the clusters that do not answer."""
+
+    items: list[Node]
+    away: list[str] = Field(default_factory=list)
+
+
+class WaitReason(StrEnum):
+    """Why a lab waits in the queue."""
+
+    CAPACITY = "capacity"
+    OWN_LIMIT = "own_limit"
+    RESERVED = "reserved"
+    NO_MACHINE = "no_machine"
+    CLUSTER_AWAY = "cluster_away"
+    ACCOUNTING_AWAY = "accounting_away"
+    TURN = "turn"
+
+
+class QueuedLab(Contract):
+    """A lab that waits: its place, why, since when; `node` is kept free for it."""
+
+    lab_id: LabId
+    name: str
+    owner: Username
+    datalab: Slug
+    version: VersionName
+    size: SizeName
+    runtime: Runtime | None = None
+    cores: float
+    memory_mib: int
+    disk_mib: int
+    gpus: int = 0
+    gpu_name: str | None = None
+    node_class: str | None = None
+    priority: int
+    position: int
+    reason: WaitReason
+    text: str
+    since: Instant
+    expected_start_at: Instant | None = None
+    passed: int = Field(default=0, description="How many labs behind it have started before it.")
+    node: str | None = None
+
+
+class Queue(Contract):
+    """A page of the queue in the order in which it is served, and how many wait."""
+
+    items: list[QueuedLab]
+    next: str | None = None
+    total: int
+
+
+class Interest(Contract):
+    """Core NATS `live.interest`: somebody looks at what these people's labs, or these labs, use; holds a few seconds."""
+
+    owners: list[Username] = Field(default_factory=list)
+    labs: list[LabId] = Field(default_factory=list)
+    everybody: bool = False
+
+
+class Seen(Contract):
+    """Core NATS `live.lab.<id>.seen`: requests of its owner's browser reach a lab."""
+
+    lab_id: LabId
+    at: Instant
 
 
 class LabFact(Contract):

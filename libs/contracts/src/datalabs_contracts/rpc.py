@@ -23,7 +23,10 @@ from datalabs_contracts.labs import (
     Capacity,
     ExtendLab,
     Lab,
+    KeepLab,
     LabRef,
+    LabPolicy,
+    LabPolicyQuery,
     LabsQuery,
     LaunchLab,
     Limits,
@@ -31,9 +34,13 @@ from datalabs_contracts.labs import (
     LogsQuery,
     Metrics,
     Preflight,
+    Nodes,
     RestartLab,
+    PrioritiseLab,
+    Queue,
     Route,
     StopLab,
+    SetLabPolicy,
     Timeline,
     TimelineQuery,
 )
@@ -205,6 +212,22 @@ LIST_READINESS = _operation(
 # accounting
 RESERVE = _operation(
     "accounting.reserve", Reserve, Limits, "launcher", "Reserve against limits, in one step."
+)
+KEEP_LAB = _operation("launcher.keep_lab", KeepLab, Lab, "gateway", "Keep a lab for a long run.")
+PRIORITISE_LAB = _operation(
+    "launcher.prioritise_lab", PrioritiseLab, Lab, "gateway", "Move a lab in the queue; for operators."
+)
+LIST_NODES = _operation(
+    "launcher.list_nodes", Nothing, Nodes, "gateway", "All machines and what is taken of them; for operators."
+)
+LIST_QUEUE = _operation(
+    "launcher.list_queue", PageQuery, Queue, "gateway", "Who waits, why and since when; for operators."
+)
+GET_LAB_POLICY = _operation(
+    "launcher.get_lab_policy", LabPolicyQuery, LabPolicy, "gateway", "The rules of one person's labs."
+)
+SET_LAB_POLICY = _operation(
+    "launcher.set_lab_policy", SetLabPolicy, LabPolicy, "gateway", "Change them; for operators."
 )
 RELEASE = _operation("accounting.release", Release, Nothing, "launcher", "Free a reservation.")
 GET_LIMITS = _operation(

@@ -14,6 +14,8 @@ USERS: tuple[str, ...] = (*SERVICES, STANDALONE, SUBSCRIBER, TOPOLOGY)
 
 LIVE_READERS = ("gateway", "observer")
 LIVE_WRITER = "launcher"
+LIVE_SIGNS = ("live.interest", "live.lab.*.seen")
+"""What those who read live figures tell those who make them: who looks, and whose lab is used."""
 REPLAYER = "observer"
 DELETED_ADVISORY = "$JS.EVENT.ADVISORY.CONSUMER.DELETED"
 
@@ -68,8 +70,10 @@ def _of_service(service: str) -> Permissions:
             subscribe.add(f"{DELETED_ADVISORY}.{consumer.stream}.{consumer.name}")
     if service == LIVE_WRITER:
         publish.add("live.>")
+        subscribe.add("live.>")
     if service in LIVE_READERS:
         subscribe.add("live.>")
+        publish.update(LIVE_SIGNS)
     if service == REPLAYER:
         publish.add(replay_subject("*"))
     return Permissions(

@@ -9,6 +9,7 @@ from datalabs_gateway.openapi import operation_id
 from datalabs_gateway.refusals import of_http_error, of_validation, problem_response
 from datalabs_gateway.routes import (
     catalogue,
+    cluster,
     contracts,
     data,
     events,
@@ -41,6 +42,7 @@ def build_api() -> FastAPI:
         events.routes,
         people.routes,
         operations.routes,
+        cluster.routes,
         telemetry.routes,
         contracts.routes,
     ):

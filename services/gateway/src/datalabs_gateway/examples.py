@@ -26,10 +26,14 @@ from datalabs_contracts.labs import (
     Fit,
     Lab,
     LabState,
+    LabPolicy,
     Limits,
     Logs,
     Metrics,
     Preflight,
+    Node,
+    Nodes,
+    NodeState,
     Progress,
     Sample,
     Timeline,
@@ -37,6 +41,7 @@ from datalabs_contracts.labs import (
 )
 from datalabs_contracts.observations import PartHealth, PlatformHealth, TraceSummary
 from datalabs_contracts.people import CreatedPerson, Person, Role
+    WaitReason,
 from datalabs_contracts.usage import UsagePage, UsageRow
 from datalabs_contracts.volumes import Volume, VolumeKind, Volumes
 from datalabs_gateway.models import Health, Me, Opened, Provider, ProviderKind, Providers, Site
@@ -101,6 +106,16 @@ _DATALAB = Datalab(
     abstract="Notebooks with the usual scientific Python packages.",
     kind=Kind.NOTEBOOK,
     domain="astronomy",
+_QUEUED = _LAB.model_copy(
+    update={
+        "state": LabState.QUEUED,
+        "phase": "WAITING",
+        "queue_position": 1,
+        "expected_start_at": _NOW + timedelta(minutes=12),
+        "progress": Progress(phase="queued", text="Needs 8 cores on one node; the largest free is 4"),
+    }
+)
+_POLICY = LabPolicy(owner="ada", idle_minutes=480, changed_at=_NOW, changed_by="admin")
     keywords=["python", "notebook"],
     icon_url="/api/v1/datalabs/jupyterlab/icon",
     latest_version="4.6",
@@ -173,6 +188,10 @@ REPLIES: dict[str, Any] = {
     "getLimits": _json(_LIMITS),
     "listProviders": _json(
         Providers(
+    "keepLab": {"until": (_NOW + timedelta(days=2)).isoformat()},
+    "prioritiseLab": {"priority": 70},
+    "setLabPolicy": {"idle_minutes": 480},
+    "setPersonLimits": {"max_labs": 8, "max_cores": 16},
             site_name="Open Datalabs",
             items=[Provider(id="local", title="User name and password", kind=ProviderKind.PASSWORD)],
         )
@@ -245,6 +264,53 @@ REPLIES: dict[str, Any] = {
                 Sample(lab_id=_LAB_ID, at=_NOW, cores=0.12, memory_mib=210, max_cores=0.5, max_memory_mib=768)
             ],
         )
+    "keepLab": _json(_READY.model_copy(update={"kept_until": _NOW + timedelta(days=2)})),
+    "prioritiseLab": _json(_QUEUED.model_copy(update={"priority": 70})),
+    "getLabPolicy": _json(_POLICY),
+    "setLabPolicy": _json(_POLICY),
+    "listNodes": _json(
+        Nodes(
+            items=[
+                Node(
+                    name="node-1",
+                    cluster="nomad",
+                    state=NodeState.READY,
+                    runtimes=[Runtime.CONTAINER],
+                    cores=64,
+                    memory_mib=262_144,
+                    disk_mib=1_000_000,
+                    gpus={"NVIDIA A100": 2},
+                    cores_taken=8,
+                    memory_taken_mib=32_768,
+                    labs=5,
+                )
+            ]
+        )
+    ),
+    "listQueue": _json(
+        Queue(
+            items=[
+                QueuedLab(
+                    lab_id=_LAB_ID,
+                    name="JupyterLab",
+                    owner="ada",
+                    datalab="jupyterlab",
+                    version="4.6",
+                    size="small",
+                    cores=8,
+                    memory_mib=8192,
+                    disk_mib=2048,
+                    priority=50,
+                    position=1,
+                    reason=WaitReason.CAPACITY,
+                    text="Needs 8 cores on one node; the largest free is 4",
+                    since=_NOW,
+                    expected_start_at=_NOW + timedelta(minutes=12),
+                )
+            ],
+            total=1,
+        )
+    ),
     ),
     "listVolumes": _json(
         Volumes(

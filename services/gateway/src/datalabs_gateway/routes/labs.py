@@ -10,6 +10,8 @@ from datalabs_contracts.ids import Username
 from datalabs_contracts.labs import (
     ExtendBody,
     ExtendLab,
+    KeepBody,
+    KeepLab,
     Lab,
     LabRef,
     LaunchBody,
@@ -30,6 +32,7 @@ from datalabs_contracts.rpc import (
     GET_LOGS,
     GET_METRICS,
     GET_TIMELINE,
+    KEEP_LAB,
     PREFLIGHT,
     STOP_LAB,
 )
@@ -47,6 +50,7 @@ LAUNCH_REFUSALS = (
     ProblemCode.UNKNOWN_COLLECTION,
     ProblemCode.INVALID_PARAMETERS,
     ProblemCode.RUNTIME_UNAVAILABLE,
+    ProblemCode.FORBIDDEN,
 )
 CHANGE_REFUSALS = (ProblemCode.FOREIGN_ORIGIN, ProblemCode.NOT_FOUND, ProblemCode.CONFLICT)
 
@@ -196,6 +200,25 @@ async def extend_lab(
     """Move a lab's expiry: to so many seconds from now, by default by the site's step."""
     seconds = body.seconds if body else None
     return reply(await gateway.labs.change(EXTEND_LAB, ExtendLab(lab_id=lab.id, seconds=seconds), caller))
+
+
+@routes.post(
+    "/labs/{lab_id}/keep",
+    response_model=Lab,
+    summary="Keep a lab for a long run",
+    responses=refusals(
+        *CHANGE_REFUSALS,
+        ProblemCode.LAB_ENDED,
+        ProblemCode.LAB_NOT_READY,
+        ProblemCode.EXTENSION_TOO_LONG,
+    ),
+)
+async def keep_lab(
+    caller: CallerOf, gateway: GatewayOf, lab: FoundLab, body: Annotated[KeepBody | None, Body()] = None
+) -> Response:
+    """Let a lab run until a moment, however idle it looks, within the site's bound; without one end that wish."""
+    until = body.until if body else None
+    return reply(await gateway.labs.change(KEEP_LAB, KeepLab(lab_id=lab.id, until=until), caller))
 
 
 @routes.get(
