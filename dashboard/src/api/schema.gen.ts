@@ -378,6 +378,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/labs/{lab_id}/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep a lab for a long run
+         * @description Let a lab run until a moment, however idle it looks, within the site's bound; without one end that wish.
+         */
+        post: operations["keepLab"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/labs/{lab_id}/timeline": {
         parameters: {
             query?: never;
@@ -545,6 +565,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/people/{username}/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What somebody may have
+         * @description Return what a person may have at once, what of it is used, and where it differs from the site's.
+         */
+        get: operations["getPersonLimits"];
+        /**
+         * Set what somebody may have
+         * @description Set what a person may have at once: all of it, missing maxima are the site's. Labs that run go on.
+         */
+        put: operations["setPersonLimits"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events/history": {
         parameters: {
             query?: never;
@@ -658,6 +702,110 @@ export interface paths {
          */
         get: operations["getPlatform"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/catalogue/problems": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is wrong with the catalogue's folders
+         * @description Return the folders that could not be read into the catalogue, each with what is wrong and since when.
+         */
+        get: operations["listImportProblems"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The machines
+         * @description Return every machine that labs can run on, its state, what it has and what is taken of it.
+         */
+        get: operations["listNodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The queue
+         * @description Return who waits, in the order in which they are served, with reason and since when.
+         */
+        get: operations["listQueue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/labs/{lab_id}/priority": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move a lab in the queue
+         * @description Give a lab another priority, 0 to 100; 50 is usual, and a higher one is served before all lower ones.
+         */
+        post: operations["prioritiseLab"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/people/{username}/lab-policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Somebody's rules for labs
+         * @description Return where the rules for a person's labs differ from those of the datalabs and the site.
+         */
+        get: operations["getLabPolicy"];
+        /**
+         * Set somebody's rules for labs
+         * @description Set all of a person's own rules; what is missing follows datalab and site. Running labs follow at once.
+         */
+        put: operations["setLabPolicy"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1141,6 +1289,30 @@ export interface components {
             };
         };
         /**
+         * ImportProblem
+         * @description What keeps a folder of the operator's, or a part of it, out of the catalogue.
+         */
+        ImportProblem: {
+            /** Folder */
+            folder: string;
+            /** Problem */
+            problem: string;
+            /**
+             * Since
+             * Format: date-time
+             * @description Since when it is wrong in just this way.
+             */
+            since: string;
+        };
+        /**
+         * KeepBody
+         * @description `POST /labs/{id}/keep`: until when it must not end, however idle it looks; nothing ends the wish.
+         */
+        KeepBody: {
+            /** Until */
+            until?: string | null;
+        };
+        /**
          * Kind
          * @description How a lab is reached.
          * @enum {string}
@@ -1180,6 +1352,23 @@ export interface components {
              * @default 0
              */
             memory_mib: number;
+            /**
+             * Disk Mib
+             * @default 0
+             */
+            disk_mib: number;
+            /**
+             * Gpus
+             * @default 0
+             */
+            gpus: number;
+            /** Gpu Name */
+            gpu_name?: string | null;
+            /**
+             * Node
+             * @description The machine that it runs on, or ran on.
+             */
+            node?: string | null;
             /** Parameters */
             parameters?: {
                 [key: string]: unknown;
@@ -1211,6 +1400,17 @@ export interface components {
             progress?: components["schemas"]["Progress"] | null;
             /** Queue Position */
             queue_position?: number | null;
+            /**
+             * Expected Start At
+             * @description When a queued lab may get its turn, judged by past runs.
+             */
+            expected_start_at?: string | null;
+            /**
+             * Priority
+             * @description The higher, the sooner; operators set it.
+             * @default 50
+             */
+            priority: number;
             /** Attempt */
             attempt: number;
             /** Revision */
@@ -1231,6 +1431,27 @@ export interface components {
             ended_at?: string | null;
             /** Expires At */
             expires_at?: string | null;
+            /**
+             * Idle Minutes
+             * @description Minutes without use after which it ends; 0 means never.
+             */
+            idle_minutes?: number | null;
+            /**
+             * Kept Until
+             * @description Until then it is never idle.
+             */
+            kept_until?: string | null;
+            /**
+             * Files Kept Until
+             * @description An ended lab's own files (scratch, a VM's disk) can be had back until then.
+             */
+            files_kept_until?: string | null;
+            /**
+             * Restartable
+             * @description It has ended and its owner may start it again.
+             * @default false
+             */
+            restartable: boolean;
             /** Trace Id */
             trace_id?: string | null;
             /**
@@ -1255,6 +1476,48 @@ export interface components {
             detail?: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * LabPolicy
+         * @description The rules of one person's labs that differ from the site's.
+         */
+        LabPolicy: {
+            /** Owner */
+            owner: string;
+            /** Idle Minutes */
+            idle_minutes?: number | null;
+            /** Lifetime Seconds */
+            lifetime_seconds?: number | null;
+            /** Keep Seconds */
+            keep_seconds?: number | null;
+            /** Changed At */
+            changed_at?: string | null;
+            /**
+             * Changed By
+             * @default
+             */
+            changed_by: string;
+        };
+        /**
+         * LabPolicyBody
+         * @description `PUT /people/{username}/lab-policy`: a person's own rules; what is missing follows datalab and site.
+         */
+        LabPolicyBody: {
+            /**
+             * Idle Minutes
+             * @description Minutes without use after which labs end; 0: never.
+             */
+            idle_minutes?: number | null;
+            /**
+             * Lifetime Seconds
+             * @description How long a lab runs from ready.
+             */
+            lifetime_seconds?: number | null;
+            /**
+             * Keep Seconds
+             * @description How far ahead labs may be kept or extended.
+             */
+            keep_seconds?: number | null;
         };
         /**
          * LabState
@@ -1283,6 +1546,11 @@ export interface components {
             volumes?: string[];
             /** Collections */
             collections?: string[] | null;
+            /**
+             * Priority
+             * @description For operators; 50 unless given.
+             */
+            priority?: number | null;
         };
         /**
          * Limits
@@ -1290,6 +1558,24 @@ export interface components {
          */
         Limits: {
             used: components["schemas"]["Amounts"];
+            /** Max Labs */
+            max_labs?: number | null;
+            /** Max Cores */
+            max_cores?: number | null;
+            /** Max Memory Mib */
+            max_memory_mib?: number | null;
+        };
+        /**
+         * LimitsBody
+         * @description `PUT /people/{username}/limits`: what differs from the site's own limits; missing means the site's.
+         */
+        LimitsBody: {
+            /**
+             * Unlimited
+             * @description No limits at all; the maxima below do not count then.
+             * @default false
+             */
+            unlimited: boolean;
             /** Max Labs */
             max_labs?: number | null;
             /** Max Cores */
@@ -1479,6 +1765,16 @@ export interface components {
          */
         NodeState: "ready" | "draining" | "closed" | "unreachable";
         /**
+         * Nodes
+         * @description All machines of the site; `away` names the clusters that do not answer.
+         */
+        Nodes: {
+            /** Items */
+            items: components["schemas"]["Node"][];
+            /** Away */
+            away?: string[];
+        };
+        /**
          * Opened
          * @description Where to send the browser; the address works once and for a minute.
          */
@@ -1497,6 +1793,13 @@ export interface components {
         Page_DeadLetter_: {
             /** Items */
             items: components["schemas"]["DeadLetter"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[ImportProblem] */
+        Page_ImportProblem_: {
+            /** Items */
+            items: components["schemas"]["ImportProblem"][];
             /** Next */
             next?: string | null;
         };
@@ -1594,6 +1897,18 @@ export interface components {
             created_at: string;
         };
         /**
+         * PersonLimits
+         * @description What one person may have: their own differences from the site's, the site's, and what holds.
+         */
+        PersonLimits: {
+            /** Username */
+            username: string;
+            own: components["schemas"]["LimitsBody"];
+            /** @description The site's maxima; `used` is this person's. */
+            site: components["schemas"]["Limits"];
+            limits: components["schemas"]["Limits"];
+        };
+        /**
          * PlatformHealth
          * @description All parts.
          */
@@ -1628,6 +1943,14 @@ export interface components {
              * @description What to know of this runtime on this site.
              */
             notices?: string[];
+        };
+        /**
+         * PriorityBody
+         * @description `POST /labs/{id}/priority`; 0 to 100.
+         */
+        PriorityBody: {
+            /** Priority */
+            priority: number;
         };
         /**
          * Problem
@@ -1719,6 +2042,74 @@ export interface components {
             site_name: string;
             /** Items */
             items: components["schemas"]["Provider"][];
+        };
+        /**
+         * Queue
+         * @description A page of the queue in the order in which it is served, and how many wait.
+         */
+        Queue: {
+            /** Items */
+            items: components["schemas"]["QueuedLab"][];
+            /** Next */
+            next?: string | null;
+            /** Total */
+            total: number;
+        };
+        /**
+         * QueuedLab
+         * @description A lab that waits: its place, why, since when; `node` is kept free for it.
+         */
+        QueuedLab: {
+            /** Lab Id */
+            lab_id: string;
+            /** Name */
+            name: string;
+            /** Owner */
+            owner: string;
+            /** Datalab */
+            datalab: string;
+            /** Version */
+            version: string;
+            /** Size */
+            size: string;
+            runtime?: components["schemas"]["Runtime"] | null;
+            /** Cores */
+            cores: number;
+            /** Memory Mib */
+            memory_mib: number;
+            /** Disk Mib */
+            disk_mib: number;
+            /**
+             * Gpus
+             * @default 0
+             */
+            gpus: number;
+            /** Gpu Name */
+            gpu_name?: string | null;
+            /** Node Class */
+            node_class?: string | null;
+            /** Priority */
+            priority: number;
+            /** Position */
+            position: number;
+            reason: components["schemas"]["WaitReason"];
+            /** Text */
+            text: string;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Expected Start At */
+            expected_start_at?: string | null;
+            /**
+             * Passed
+             * @description How many labs behind it have started before it.
+             * @default 0
+             */
+            passed: number;
+            /** Node */
+            node?: string | null;
         };
         /**
          * Readiness
@@ -2152,6 +2543,12 @@ export interface components {
             /** Items */
             items: components["schemas"]["Volume"][];
         };
+        /**
+         * WaitReason
+         * @description Why a lab waits in the queue.
+         * @enum {string}
+         */
+        WaitReason: "capacity" | "own_limit" | "reserved" | "no_machine" | "cluster_away" | "accounting_away" | "turn";
     };
     responses: never;
     parameters: never;
@@ -2176,12 +2573,17 @@ export type FacetValue = components['schemas']['FacetValue'];
 export type FieldProblem = components['schemas']['FieldProblem'];
 export type Fit = components['schemas']['Fit'];
 export type Health = components['schemas']['Health'];
+export type ImportProblem = components['schemas']['ImportProblem'];
+export type KeepBody = components['schemas']['KeepBody'];
 export type Kind = components['schemas']['Kind'];
 export type Lab = components['schemas']['Lab'];
 export type LabFact = components['schemas']['LabFact'];
+export type LabPolicy = components['schemas']['LabPolicy'];
+export type LabPolicyBody = components['schemas']['LabPolicyBody'];
 export type LabState = components['schemas']['LabState'];
 export type LaunchBody = components['schemas']['LaunchBody'];
 export type Limits = components['schemas']['Limits'];
+export type LimitsBody = components['schemas']['LimitsBody'];
 export type LiveEvent = components['schemas']['LiveEvent'];
 export type Logs = components['schemas']['Logs'];
 export type Me = components['schemas']['Me'];
@@ -2189,9 +2591,11 @@ export type Metrics = components['schemas']['Metrics'];
 export type NewPerson = components['schemas']['NewPerson'];
 export type Node = components['schemas']['Node'];
 export type NodeState = components['schemas']['NodeState'];
+export type Nodes = components['schemas']['Nodes'];
 export type Opened = components['schemas']['Opened'];
 export type PageCollection = components['schemas']['Page_Collection_'];
 export type PageDeadLetter = components['schemas']['Page_DeadLetter_'];
+export type PageImportProblem = components['schemas']['Page_ImportProblem_'];
 export type PageLab = components['schemas']['Page_Lab_'];
 export type PagePerson = components['schemas']['Page_Person_'];
 export type PageSize = components['schemas']['Page_Size_'];
@@ -2200,14 +2604,18 @@ export type PageStoredEvent = components['schemas']['Page_StoredEvent_'];
 export type PageTraceSummary = components['schemas']['Page_TraceSummary_'];
 export type PartHealth = components['schemas']['PartHealth'];
 export type Person = components['schemas']['Person'];
+export type PersonLimits = components['schemas']['PersonLimits'];
 export type PlatformHealth = components['schemas']['PlatformHealth'];
 export type Preflight = components['schemas']['Preflight'];
+export type PriorityBody = components['schemas']['PriorityBody'];
 export type Problem = components['schemas']['Problem'];
 export type ProblemCode = components['schemas']['ProblemCode'];
 export type Progress = components['schemas']['Progress'];
 export type Provider = components['schemas']['Provider'];
 export type ProviderKind = components['schemas']['ProviderKind'];
 export type Providers = components['schemas']['Providers'];
+export type Queue = components['schemas']['Queue'];
+export type QueuedLab = components['schemas']['QueuedLab'];
 export type Readiness = components['schemas']['Readiness'];
 export type ReadinessState = components['schemas']['ReadinessState'];
 export type Reason = components['schemas']['Reason'];
@@ -2231,6 +2639,7 @@ export type Volume = components['schemas']['Volume'];
 export type VolumeFact = components['schemas']['VolumeFact'];
 export type VolumeKind = components['schemas']['VolumeKind'];
 export type Volumes = components['schemas']['Volumes'];
+export type WaitReason = components['schemas']['WaitReason'];
 export type $defs = Record<string, never>;
 export interface operations {
     signIn: {
@@ -3555,7 +3964,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `foreign_origin`: This request came from another site's page */
+            /** @description `foreign_origin`: This request came from another site's page; `forbidden`: Your roles do not allow this */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3670,6 +4079,10 @@ export interface operations {
                      *           "size": "small",
                      *           "cores": 0.5,
                      *           "memory_mib": 768,
+                     *           "disk_mib": 0,
+                     *           "gpus": 0,
+                     *           "gpu_name": null,
+                     *           "node": null,
                      *           "parameters": {},
                      *           "collections": [
                      *             "iers"
@@ -3683,6 +4096,8 @@ export interface operations {
                      *           "last_lines": [],
                      *           "progress": null,
                      *           "queue_position": null,
+                     *           "expected_start_at": null,
+                     *           "priority": 50,
                      *           "attempt": 1,
                      *           "revision": 5,
                      *           "created_at": "2026-11-22T12:04:31Z",
@@ -3690,6 +4105,10 @@ export interface operations {
                      *           "ready_at": "2026-11-22T12:04:31.520000Z",
                      *           "ended_at": null,
                      *           "expires_at": "2026-11-22T20:04:31Z",
+                     *           "idle_minutes": null,
+                     *           "kept_until": null,
+                     *           "files_kept_until": null,
+                     *           "restartable": false,
                      *           "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                      *           "deleted": false
                      *         }
@@ -3807,6 +4226,10 @@ export interface operations {
                      *       "size": "small",
                      *       "cores": 0.5,
                      *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
                      *       "parameters": {},
                      *       "collections": [
                      *         "iers"
@@ -3824,6 +4247,8 @@ export interface operations {
                      *         "text": "The lab has started; waiting for its first answer."
                      *       },
                      *       "queue_position": null,
+                     *       "expected_start_at": null,
+                     *       "priority": 50,
                      *       "attempt": 1,
                      *       "revision": 1,
                      *       "created_at": "2026-11-22T12:04:31Z",
@@ -3831,6 +4256,10 @@ export interface operations {
                      *       "ready_at": null,
                      *       "ended_at": null,
                      *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": null,
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
                      *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                      *       "deleted": false
                      *     }
@@ -3847,7 +4276,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `foreign_origin`: This request came from another site's page */
+            /** @description `foreign_origin`: This request came from another site's page; `forbidden`: Your roles do not allow this */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3970,6 +4399,10 @@ export interface operations {
                      *       "size": "small",
                      *       "cores": 0.5,
                      *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
                      *       "parameters": {},
                      *       "collections": [
                      *         "iers"
@@ -3987,6 +4420,8 @@ export interface operations {
                      *         "text": "The lab has started; waiting for its first answer."
                      *       },
                      *       "queue_position": null,
+                     *       "expected_start_at": null,
+                     *       "priority": 50,
                      *       "attempt": 1,
                      *       "revision": 4,
                      *       "created_at": "2026-11-22T12:04:31Z",
@@ -3994,6 +4429,10 @@ export interface operations {
                      *       "ready_at": null,
                      *       "ended_at": null,
                      *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": null,
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
                      *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                      *       "deleted": false
                      *     }
@@ -4097,6 +4536,10 @@ export interface operations {
                      *       "size": "small",
                      *       "cores": 0.5,
                      *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
                      *       "parameters": {},
                      *       "collections": [
                      *         "iers"
@@ -4110,6 +4553,8 @@ export interface operations {
                      *       "last_lines": [],
                      *       "progress": null,
                      *       "queue_position": null,
+                     *       "expected_start_at": null,
+                     *       "priority": 50,
                      *       "attempt": 1,
                      *       "revision": 6,
                      *       "created_at": "2026-11-22T12:04:31Z",
@@ -4117,6 +4562,10 @@ export interface operations {
                      *       "ready_at": "2026-11-22T12:04:31.520000Z",
                      *       "ended_at": null,
                      *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": null,
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
                      *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                      *       "deleted": false
                      *     }
@@ -4347,6 +4796,10 @@ export interface operations {
                      *       "size": "small",
                      *       "cores": 0.5,
                      *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
                      *       "parameters": {},
                      *       "collections": [
                      *         "iers"
@@ -4360,6 +4813,8 @@ export interface operations {
                      *       "last_lines": [],
                      *       "progress": null,
                      *       "queue_position": null,
+                     *       "expected_start_at": null,
+                     *       "priority": 50,
                      *       "attempt": 1,
                      *       "revision": 6,
                      *       "created_at": "2026-11-22T12:04:31Z",
@@ -4367,6 +4822,10 @@ export interface operations {
                      *       "ready_at": "2026-11-22T12:04:31.520000Z",
                      *       "ended_at": null,
                      *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": null,
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
                      *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                      *       "deleted": false
                      *     }
@@ -4500,6 +4959,10 @@ export interface operations {
                      *       "size": "small",
                      *       "cores": 0.5,
                      *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
                      *       "parameters": {},
                      *       "collections": [
                      *         "iers"
@@ -4517,6 +4980,8 @@ export interface operations {
                      *         "text": "The lab has started; waiting for its first answer."
                      *       },
                      *       "queue_position": null,
+                     *       "expected_start_at": null,
+                     *       "priority": 50,
                      *       "attempt": 2,
                      *       "revision": 9,
                      *       "created_at": "2026-11-22T12:04:31Z",
@@ -4524,6 +4989,10 @@ export interface operations {
                      *       "ready_at": null,
                      *       "ended_at": null,
                      *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": null,
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
                      *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                      *       "deleted": false
                      *     }
@@ -4663,6 +5132,10 @@ export interface operations {
                      *       "size": "small",
                      *       "cores": 0.5,
                      *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
                      *       "parameters": {},
                      *       "collections": [
                      *         "iers"
@@ -4676,6 +5149,8 @@ export interface operations {
                      *       "last_lines": [],
                      *       "progress": null,
                      *       "queue_position": null,
+                     *       "expected_start_at": null,
+                     *       "priority": 50,
                      *       "attempt": 1,
                      *       "revision": 5,
                      *       "created_at": "2026-11-22T12:04:31Z",
@@ -4683,6 +5158,10 @@ export interface operations {
                      *       "ready_at": "2026-11-22T12:04:31.520000Z",
                      *       "ended_at": null,
                      *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": null,
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
                      *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                      *       "deleted": false
                      *     }
@@ -4718,6 +5197,166 @@ export interface operations {
                 };
             };
             /** @description `conflict`: The thing changed meanwhile; `lab_ended`: The lab has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `extension_too_long`: The lab cannot be kept that long; `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    keepLab: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The lab's id. */
+                lab_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "until": "2026-11-24T12:04:31+00:00"
+                 *     }
+                 */
+                "application/json": components["schemas"]["KeepBody"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "k3v9x2mnpq",
+                     *       "name": "JupyterLab",
+                     *       "owner": "ada",
+                     *       "datalab": "jupyterlab",
+                     *       "datalab_title": "JupyterLab",
+                     *       "version": "4.6",
+                     *       "kind": "notebook",
+                     *       "runtime": "process",
+                     *       "size": "small",
+                     *       "cores": 0.5,
+                     *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
+                     *       "parameters": {},
+                     *       "collections": [
+                     *         "iers"
+                     *       ],
+                     *       "state": "ready",
+                     *       "phase": "RUNNING",
+                     *       "reason": null,
+                     *       "message": "",
+                     *       "exit_code": null,
+                     *       "signal": null,
+                     *       "last_lines": [],
+                     *       "progress": null,
+                     *       "queue_position": null,
+                     *       "expected_start_at": null,
+                     *       "priority": 50,
+                     *       "attempt": 1,
+                     *       "revision": 5,
+                     *       "created_at": "2026-11-22T12:04:31Z",
+                     *       "started_at": "2026-11-22T12:04:31.090000Z",
+                     *       "ready_at": "2026-11-22T12:04:31.520000Z",
+                     *       "ended_at": null,
+                     *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": "2026-11-24T12:04:31Z",
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
+                     *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+                     *       "deleted": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Lab"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: This request came from another site's page */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Nothing of yours is here */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `conflict`: The thing changed meanwhile; `lab_ended`: The lab has ended; `lab_not_ready`: The lab is not ready yet */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5735,6 +6374,266 @@ export interface operations {
             };
         };
     };
+    getPersonLimits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "username": "ada",
+                     *       "own": {
+                     *         "unlimited": false,
+                     *         "max_labs": null,
+                     *         "max_cores": 16,
+                     *         "max_memory_mib": null
+                     *       },
+                     *       "site": {
+                     *         "used": {
+                     *           "labs": 1,
+                     *           "cores": 0.5,
+                     *           "memory_mib": 768
+                     *         },
+                     *         "max_labs": 4,
+                     *         "max_cores": 4,
+                     *         "max_memory_mib": 8192
+                     *       },
+                     *       "limits": {
+                     *         "used": {
+                     *           "labs": 1,
+                     *           "cores": 0.5,
+                     *           "memory_mib": 768
+                     *         },
+                     *         "max_labs": 4,
+                     *         "max_cores": 16,
+                     *         "max_memory_mib": 8192
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PersonLimits"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Nothing of yours is here */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    setPersonLimits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "max_labs": 8,
+                 *       "max_cores": 16
+                 *     }
+                 */
+                "application/json": components["schemas"]["LimitsBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "username": "ada",
+                     *       "own": {
+                     *         "unlimited": false,
+                     *         "max_labs": null,
+                     *         "max_cores": 16,
+                     *         "max_memory_mib": null
+                     *       },
+                     *       "site": {
+                     *         "used": {
+                     *           "labs": 1,
+                     *           "cores": 0.5,
+                     *           "memory_mib": 768
+                     *         },
+                     *         "max_labs": 4,
+                     *         "max_cores": 4,
+                     *         "max_memory_mib": 8192
+                     *       },
+                     *       "limits": {
+                     *         "used": {
+                     *           "labs": 1,
+                     *           "cores": 0.5,
+                     *           "memory_mib": 768
+                     *         },
+                     *         "max_labs": 4,
+                     *         "max_cores": 16,
+                     *         "max_memory_mib": 8192
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PersonLimits"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this; `foreign_origin`: This request came from another site's page */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Nothing of yours is here */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listStoredEvents: {
         parameters: {
             query?: {
@@ -5834,6 +6733,10 @@ export interface operations {
         parameters: {
             query?: {
                 lab_id?: string | null;
+                /** @description A service that took part. */
+                service?: string | null;
+                /** @description The name of one of its spans: `launch` finds the launches. */
+                name?: string | null;
                 errors_only?: boolean;
                 min_seconds?: number | null;
                 /** @description How many items at most. */
@@ -6269,6 +7172,707 @@ export interface operations {
             };
             /** @description `forbidden`: Your roles do not allow this */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listImportProblems: {
+        parameters: {
+            query?: {
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description `next` of the page before; opaque. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "folder": "/srv/datalabs/radio",
+                     *           "problem": "datalab-meta.yml: `version` is missing.",
+                     *           "since": "2026-11-22T12:04:31Z"
+                     *         }
+                     *       ],
+                     *       "next": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ImportProblem_"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_cursor`: This cursor is not from a page of this list; `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listNodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "name": "node-1",
+                     *           "cluster": "nomad",
+                     *           "state": "ready",
+                     *           "runtimes": [
+                     *             "container"
+                     *           ],
+                     *           "node_class": "",
+                     *           "cores": 64,
+                     *           "memory_mib": 262144,
+                     *           "disk_mib": 1000000,
+                     *           "gpus": {
+                     *             "NVIDIA A100": 2
+                     *           },
+                     *           "cores_taken": 8,
+                     *           "memory_taken_mib": 32768,
+                     *           "disk_taken_mib": 0,
+                     *           "gpus_taken": {},
+                     *           "labs": 5
+                     *         }
+                     *       ],
+                     *       "away": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Nodes"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listQueue: {
+        parameters: {
+            query?: {
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description `next` of the page before; opaque. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "lab_id": "k3v9x2mnpq",
+                     *           "name": "JupyterLab",
+                     *           "owner": "ada",
+                     *           "datalab": "jupyterlab",
+                     *           "version": "4.6",
+                     *           "size": "small",
+                     *           "runtime": null,
+                     *           "cores": 8,
+                     *           "memory_mib": 8192,
+                     *           "disk_mib": 2048,
+                     *           "gpus": 0,
+                     *           "gpu_name": null,
+                     *           "node_class": null,
+                     *           "priority": 50,
+                     *           "position": 1,
+                     *           "reason": "capacity",
+                     *           "text": "Needs 8 cores on one node; the largest free is 4",
+                     *           "since": "2026-11-22T12:04:31Z",
+                     *           "expected_start_at": "2026-11-22T12:16:31Z",
+                     *           "passed": 0,
+                     *           "node": null
+                     *         }
+                     *       ],
+                     *       "next": null,
+                     *       "total": 1
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Queue"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_cursor`: This cursor is not from a page of this list; `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    prioritiseLab: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The lab's id. */
+                lab_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "priority": 70
+                 *     }
+                 */
+                "application/json": components["schemas"]["PriorityBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "k3v9x2mnpq",
+                     *       "name": "JupyterLab",
+                     *       "owner": "ada",
+                     *       "datalab": "jupyterlab",
+                     *       "datalab_title": "JupyterLab",
+                     *       "version": "4.6",
+                     *       "kind": "notebook",
+                     *       "runtime": "process",
+                     *       "size": "small",
+                     *       "cores": 0.5,
+                     *       "memory_mib": 768,
+                     *       "disk_mib": 0,
+                     *       "gpus": 0,
+                     *       "gpu_name": null,
+                     *       "node": null,
+                     *       "parameters": {},
+                     *       "collections": [
+                     *         "iers"
+                     *       ],
+                     *       "state": "queued",
+                     *       "phase": "WAITING",
+                     *       "reason": null,
+                     *       "message": "",
+                     *       "exit_code": null,
+                     *       "signal": null,
+                     *       "last_lines": [],
+                     *       "progress": {
+                     *         "phase": "queued",
+                     *         "fraction": null,
+                     *         "text": "Needs 8 cores on one node; the largest free is 4"
+                     *       },
+                     *       "queue_position": 1,
+                     *       "expected_start_at": "2026-11-22T12:16:31Z",
+                     *       "priority": 70,
+                     *       "attempt": 1,
+                     *       "revision": 4,
+                     *       "created_at": "2026-11-22T12:04:31Z",
+                     *       "started_at": "2026-11-22T12:04:31.090000Z",
+                     *       "ready_at": null,
+                     *       "ended_at": null,
+                     *       "expires_at": "2026-11-22T20:04:31Z",
+                     *       "idle_minutes": null,
+                     *       "kept_until": null,
+                     *       "files_kept_until": null,
+                     *       "restartable": false,
+                     *       "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+                     *       "deleted": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Lab"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this; `foreign_origin`: This request came from another site's page */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Nothing of yours is here */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `lab_ended`: The lab has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getLabPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "owner": "ada",
+                     *       "idle_minutes": 480,
+                     *       "lifetime_seconds": null,
+                     *       "keep_seconds": null,
+                     *       "changed_at": "2026-11-22T12:04:31Z",
+                     *       "changed_by": "admin"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LabPolicy"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    setLabPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "idle_minutes": 480
+                 *     }
+                 */
+                "application/json": components["schemas"]["LabPolicyBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "owner": "ada",
+                     *       "idle_minutes": 480,
+                     *       "lifetime_seconds": null,
+                     *       "keep_seconds": null,
+                     *       "changed_at": "2026-11-22T12:04:31Z",
+                     *       "changed_by": "admin"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LabPolicy"];
+                };
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Your roles do not allow this; `foreign_origin`: This request came from another site's page */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Nothing of yours is here */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -79,6 +79,13 @@ def test_a_parameter_is_never_read_as_a_field(value: str) -> None:
         ({"exit_code": None, "signal": 9, "out_of_memory": True}, {}, LabState.FAILED, Reason.OUT_OF_MEMORY),
         ({"exit_code": 1, "disk_full": True}, {}, LabState.FAILED, Reason.DISK_FULL),
         ({"exit_code": 1, "pids_exceeded": True}, {}, LabState.FAILED, Reason.PIDS_EXCEEDED),
+        ({"exit_code": None, "node_lost": True}, {}, LabState.FAILED, Reason.NODE_LOST),
+        (
+            {"exit_code": None, "image_unavailable": True, "text": "x:1 is not in the registry"},
+            {"was_ready": False},
+            LabState.FAILED,
+            Reason.IMAGE_UNAVAILABLE,
+        ),
         ({"exit_code": 0, "asked": True}, {}, LabState.STOPPED, Reason.STOPPED_BY_OPERATOR),
         ({"exit_code": 0, "asked": True}, {"asked": Reason.IDLE}, LabState.STOPPED, Reason.IDLE),
         (

@@ -78,6 +78,8 @@ def judge(end: JobEnd, *, asked: Reason | None, message: str, batch: bool, was_r
         (end.out_of_memory, Reason.OUT_OF_MEMORY),
         (end.disk_full, Reason.DISK_FULL),
         (end.pids_exceeded, Reason.PIDS_EXCEEDED),
+        (end.image_unavailable, Reason.IMAGE_UNAVAILABLE),
+        (end.node_lost, Reason.NODE_LOST),
     ):
         if seen:
             return verdict(reason, end.text, end)

@@ -24,7 +24,10 @@ from datalabs_contracts.volumes import Mount
 
 @dataclass(frozen=True, kw_only=True)
 class LabJob:
-    """One attempt of one lab, ready to run. Memory and disk in MiB, grace in seconds."""
+    """One attempt of one lab, ready to run. Memory and disk in MiB, grace in seconds.
+
+    `node` is the machine on which room was counted for it: a wish, not a rule; the cluster decides.
+    """
 
     job_id: str
     lab_id: str
@@ -57,6 +60,7 @@ class LabJob:
     parameters: dict[str, object] = field(default_factory=dict)
     origin: str
     stop_seconds: float
+    node: str | None = None
 
 
 class JobState(StrEnum):
@@ -81,7 +85,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class JobEnd:
-    """How a job ended, by positive evidence that no process of it remains."""
+    """How a job ended, by positive evidence that no process of it remains.
+
+    `text` is for people: the cause as the cluster tells it; with `image_unavailable` it names the image.
+    """
 
     ended_at: datetime
     exit_code: int | None
@@ -89,6 +96,8 @@ class JobEnd:
     out_of_memory: bool = False
     disk_full: bool = False
     pids_exceeded: bool = False
+    node_lost: bool = False
+    image_unavailable: bool = False
     asked: bool = False
     text: str = ""
 
