@@ -7,8 +7,9 @@ import pytest
 from datalabs_accounting.models import Override
 from datalabs_accounting.store import Store
 from datalabs_contracts.labs import Amounts, LabState, Limits
+from datalabs_contracts.people import Role
 from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_contracts.usage import LimitsQuery, Release
+from datalabs_contracts.usage import LimitsBody, LimitsQuery, Release, SetLimits
 from datalabs_runtime.identity import Identity
 
 HYPATIA = Identity(username="hypatia")
@@ -112,6 +113,37 @@ async def test_an_override_holds_for_one_person(books: Any) -> None:
     await refusal(books)
     for _ in range(6):
         await books.reservations.reserve(books.reserve(owner="kepler"))
+
+
+async def test_an_operator_sets_what_a_person_may_have(books: Any) -> None:
+    admin = Identity(username="admin", roles=(Role.OPERATOR,))
+    tight = SetLimits(owner="hypatia", own=LimitsBody(max_labs=1, max_cores=64))
+    for _ in range(2):
+        told = await books.reservations.set_limits(tight, caller=admin)
+    assert (told.own, told.limits.max_labs, told.limits.max_cores) == (tight.own, 1, 64)
+    assert (told.site.max_labs, told.limits.max_memory_mib) == (4, 8192)
+    await books.reservations.reserve(books.reserve())
+    await refusal(books)
+    # Missing maxima are the site's again; a lab that runs goes on and counts.
+    told = await books.reservations.set_limits(SetLimits(owner="hypatia", own=LimitsBody()), caller=admin)
+    assert (told.limits.used.labs, told.limits.max_labs, told.limits.max_cores) == (1, 4, 4)
+    await books.reservations.reserve(books.reserve())
+    free = LimitsBody(unlimited=True)
+    told = await books.reservations.set_limits(SetLimits(owner="hypatia", own=free), caller=admin)
+    assert (told.own.unlimited, told.limits.max_labs, told.limits.used.labs) == (True, None, 2)
+    assert await books.reservations.person_limits(LimitsQuery(owner="hypatia"), caller=admin) == told
+
+
+async def test_only_operators_set_limits(books: Any) -> None:
+    for ask in (
+        books.reservations.set_limits(
+            SetLimits(owner="hypatia", own=LimitsBody(unlimited=True)), caller=HYPATIA
+        ),
+        books.reservations.person_limits(LimitsQuery(owner="hypatia"), caller=HYPATIA),
+    ):
+        with pytest.raises(ProblemError) as refused:
+            await ask
+        assert refused.value.code is ProblemCode.FORBIDDEN
 
 
 async def test_nobody_sees_anothers_limits(books: Any) -> None:

@@ -95,6 +95,9 @@ async def test_a_broken_entry_is_reported_and_hurts_no_other(desk: Any) -> None:
     await desk.importer.refresh()
     assert await slugs(desk) == ["radio"]
     assert "version" in (await desk.problems())["broken"]
+    told = await desk.catalogue.import_problems(PageQuery(limit=1))
+    assert [Path(one.folder).name for one in told.items] == ["broken"]
+    assert (told.items[0].since, told.next) == (desk.clock.now(), None)
     desk.write("broken")
     await desk.importer.refresh()
     assert await slugs(desk) == ["broken", "radio"]

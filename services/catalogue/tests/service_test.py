@@ -85,3 +85,9 @@ async def test_offers_what_ships(gateway: RpcClient, platform: Any) -> None:
         await launcher.aclose()
     assert refused.value.code == ProblemCode.INVALID_PARAMETERS
     assert refused.value.errors[0].pointer == "/parameters/years"
+
+
+async def test_what_is_wrong_with_folders_is_for_operators(gateway: RpcClient) -> None:
+    with pytest.raises(ProblemError) as refused:
+        await gateway.call(rpc.LIST_IMPORT_PROBLEMS, PageQuery())
+    assert refused.value.code is ProblemCode.FORBIDDEN

@@ -53,7 +53,7 @@ from datalabs_contracts.observations import (
 )
 from datalabs_contracts.people import CreatedPerson, Person, Role, Session, SessionFact, SignedIn
 from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_contracts.usage import UsagePage, UsageRow
+from datalabs_contracts.usage import LimitsBody, PersonLimits, UsagePage, UsageRow
 from datalabs_contracts.volumes import Volumes
 from datalabs_gateway.app import Parts, build_parts
 from datalabs_runtime import migrations, topology
@@ -198,6 +198,10 @@ class Fakes:
                 ),
             ),
             (rpc.GET_LIMITS, lambda *_: Limits(used=Amounts(labs=0, cores=0, memory_mib=0), max_labs=4)),
+            (rpc.GET_PERSON, self.person),
+            (rpc.GET_PERSON_LIMITS, lambda q, _: person_limits(q.owner, LimitsBody(unlimited=q.unlimited))),
+            (rpc.SET_LIMITS, lambda q, _: person_limits(q.owner, q.own)),
+            (rpc.LIST_IMPORT_PROBLEMS, lambda *_: Page(items=[])),
             (rpc.GET_USAGE, self.usage),
             (rpc.LIST_EVENTS, lambda *_: Page(items=[])),
             (rpc.GET_TRACE, lambda *_: Page(items=[])),
@@ -233,6 +237,11 @@ class Fakes:
             if session.id == request.session_id:
                 del self.sessions[key]
         return Nothing()
+
+    def person(self, request: Any, _: Call) -> Person:
+        if request.username not in self.people:
+            raise ProblemError(ProblemCode.NOT_FOUND)
+        return self.people[request.username]
 
     def create_person(self, request: Any, _: Call) -> CreatedPerson:
         if request.username in self.people:
@@ -354,6 +363,11 @@ class Fakes:
             expires_at=session.expires_at,
         )
         await self.tell(events.SESSION_ENDED, session.id, fact)
+
+
+def person_limits(owner: str, own: LimitsBody) -> PersonLimits:
+    limits = Limits(used=Amounts(labs=0, cores=0, memory_mib=0), max_labs=own.max_labs)
+    return PersonLimits(username=owner, own=own, site=limits, limits=limits)
 
 
 def _new_id() -> str:

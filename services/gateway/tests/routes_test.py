@@ -35,7 +35,9 @@ READS = [
 OPERATORS_READS = [
     "/people",
     "/events/history?entity=lab&limit=5",
-    "/traces?errors_only=true",
+    "/traces?errors_only=true&name=launch&service=edge&min_seconds=1",
+    "/catalogue/problems",
+    "/people/bob/limits",
     f"/traces/{'a' * 32}",
     "/dead-letters",
     "/platform",
@@ -57,6 +59,7 @@ CHANGES = [
 OPERATORS_CHANGES = [
     ("POST", "/people", {"username": "grace"}, 201),
     ("POST", "/dead-letters/d1/replay", None, 202),
+    ("PUT", "/people/bob/limits", {"max_labs": 2}, 200),
 ]
 
 
@@ -98,6 +101,39 @@ async def test_every_change_answers(stage: Any) -> None:
     for method, path, body, status in CHANGES:
         answer = await client.request(method, "/api/v1" + path, json=body)
         assert answer.status_code == status, (path, answer.text)
+
+
+async def test_filters_of_traces_reach_the_observer(stage: Any) -> None:
+    admin = await stage.signed_in("admin")
+    await admin.get("/api/v1/traces?name=launch&service=edge&errors_only=true&min_seconds=2.5")
+    query, _ = stage.fakes.last("list_traces")
+    assert (query.name, query.service, query.errors_only, query.min_seconds) == ("launch", "edge", True, 2.5)
+
+
+async def test_limits_are_set_for_people_there_are(stage: Any) -> None:
+    admin = await stage.signed_in("admin")
+    body = {"max_labs": 2, "max_cores": 12.5}
+    told = await admin.put("/api/v1/people/bob/limits", json=body)
+    assert told.json()["own"] == {
+        "unlimited": False,
+        "max_labs": 2,
+        "max_cores": 12.5,
+        "max_memory_mib": None,
+    }
+    asked, call = stage.fakes.last("set_limits")
+    assert (asked.owner, call.identity.username) == ("bob", "admin")
+    # An operator has no limits, whatever is set.
+    await admin.get("/api/v1/people/admin/limits")
+    assert stage.fakes.last("get_person_limits")[0].unlimited
+    assert_problem(await admin.put("/api/v1/people/nobody/limits", json=body), ProblemCode.NOT_FOUND)
+    for bad in ({"max_labs": -1}, {"max_labs": 1.5}, {"max_cores": "many"}, {"labs": 3}, []):
+        refused = await admin.put("/api/v1/people/bob/limits", json=bad)
+        assert_problem(refused, ProblemCode.INVALID_REQUEST)
+    foreign = await admin.put(
+        "/api/v1/people/bob/limits", json=body, headers={"origin": "https://evil.example"}
+    )
+    assert_problem(foreign, ProblemCode.FOREIGN_ORIGIN)
+    assert stage.fakes.times("set_limits") == 1
 
 
 async def test_operators_changes_are_for_operators(stage: Any) -> None:

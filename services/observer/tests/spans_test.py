@@ -119,6 +119,28 @@ async def test_traces_are_listed_newest_first_with_filters(spans: Spans, clock: 
     assert await listed(min_seconds=1e300) == []
 
 
+async def test_traces_are_found_by_a_span_of_theirs(spans: Spans, clock: FakeClock) -> None:
+    launch, visits = "1" * 32, ["2" * 32, "3" * 32]
+    spans.take(
+        [
+            kept(0, clock.now(), trace=launch, name="ingress", service="edge"),
+            kept(1, clock.now(), trace=launch, name="launch", service="datalabs-launcher"),
+            *(kept(0, clock.now(), trace=trace, name="ingress", service="edge") for trace in visits),
+        ]
+    )
+    await spans.drain()
+
+    async def listed(**filters: Any) -> list[str]:
+        return sorted(one.trace_id for one in (await spans.traces(TracesQuery(**filters))).items)
+
+    assert await listed() == [launch, *visits]
+    assert await listed(name="launch") == [launch]
+    assert await listed(service="edge") == [launch, *visits]
+    assert await listed(service="datalabs-launcher") == [launch]
+    assert await listed(service="edge", name="launch") == []
+    assert await listed(name="launc%") == []
+
+
 async def test_old_traces_are_deleted_with_their_spans(spans: Spans, db: Database, clock: FakeClock) -> None:
     spans.take([kept(0, clock.now()), kept(1, clock.now())])
     await clock.advance(timedelta(days=10))

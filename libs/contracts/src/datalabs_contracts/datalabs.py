@@ -124,6 +124,14 @@ class ReadinessState(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+class ImportProblem(Contract):
+    """What keeps a folder of the operator's, or a part of it, out of the catalogue."""
+
+    folder: str
+    problem: str
+    since: Instant = Field(description="Since when it is wrong in just this way.")
+
+
 class Readiness(Contract):
     """How far the environment or image of a version is prepared."""
 

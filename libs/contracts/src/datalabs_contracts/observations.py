@@ -77,6 +77,8 @@ class TracesQuery(Contract):
     """A page of traces, newest first."""
 
     lab_id: str | None = None
+    service: str | None = Field(default=None, description="One that took part.")
+    name: str | None = Field(default=None, description="The name of one of its spans; a launch has `launch`.")
     errors_only: bool = False
     min_seconds: float | None = None
     limit: int = Field(default=50, ge=1, le=200)

@@ -14,6 +14,7 @@ from datalabs_contracts.datalabs import (
     DatalabQuery,
     DatalabRef,
     EnvironmentSpecification,
+    ImportProblem,
     LaunchSpecification,
     Readiness,
     Size,
@@ -22,25 +23,25 @@ from datalabs_contracts.datalabs import (
 from datalabs_contracts.labs import (
     Capacity,
     ExtendLab,
-    Lab,
     KeepLab,
-    LabRef,
+    Lab,
     LabPolicy,
     LabPolicyQuery,
+    LabRef,
     LabsQuery,
     LaunchLab,
     Limits,
     Logs,
     LogsQuery,
     Metrics,
-    Preflight,
     Nodes,
-    RestartLab,
+    Preflight,
     PrioritiseLab,
     Queue,
+    RestartLab,
     Route,
-    StopLab,
     SetLabPolicy,
+    StopLab,
     Timeline,
     TimelineQuery,
 )
@@ -68,7 +69,15 @@ from datalabs_contracts.people import (
     SignedIn,
     SignInAttempt,
 )
-from datalabs_contracts.usage import LimitsQuery, Release, Reserve, UsagePage, UsageQuery
+from datalabs_contracts.usage import (
+    LimitsQuery,
+    PersonLimits,
+    Release,
+    Reserve,
+    SetLimits,
+    UsagePage,
+    UsageQuery,
+)
 from datalabs_contracts.volumes import PreparedVolumes, PrepareVolumes, ReleaseVolumes, Volumes, VolumesQuery
 
 HEADER_DEADLINE = "datalabs-deadline"
@@ -161,6 +170,13 @@ LIST_ENVIRONMENTS = _operation(
 LIST_SIZES = _operation(
     "catalogue.list_sizes", PageQuery, Page[Size], "gateway launcher", "The site's sizes."
 )
+LIST_IMPORT_PROBLEMS = _operation(
+    "catalogue.list_import_problems",
+    PageQuery,
+    Page[ImportProblem],
+    "gateway",
+    "Folders that could not be read into the catalogue, for operators.",
+)
 
 # storage
 PREPARE_VOLUMES = _operation(
@@ -197,22 +213,6 @@ RESTART_LAB = _operation(
     "launcher.restart_lab", RestartLab, Lab, "gateway", "A new attempt of an ended lab.", False
 )
 EXTEND_LAB = _operation("launcher.extend_lab", ExtendLab, Lab, "gateway", "Move the expiry.")
-DELETE_LAB = _operation("launcher.delete_lab", LabRef, Lab, "gateway", "Stop, then hide.")
-GET_TIMELINE = _operation(
-    "launcher.get_timeline", TimelineQuery, Timeline, "gateway", "The phases of an attempt."
-)
-GET_LOGS = _operation("launcher.get_logs", LogsQuery, Logs, "gateway", "The last log lines of an attempt.")
-GET_METRICS = _operation("launcher.get_metrics", LabRef, Metrics, "gateway", "Recent samples of a lab.")
-GET_ROUTE = _operation("launcher.get_route", LabRef, Route, "gateway", "Where a live lab answers.")
-GET_CAPACITY = _operation("launcher.get_capacity", Nothing, Capacity, "gateway", "What the cluster has left.")
-LIST_READINESS = _operation(
-    "launcher.list_readiness", PageQuery, Page[Readiness], "gateway", "How far environments are."
-)
-
-# accounting
-RESERVE = _operation(
-    "accounting.reserve", Reserve, Limits, "launcher", "Reserve against limits, in one step."
-)
 KEEP_LAB = _operation("launcher.keep_lab", KeepLab, Lab, "gateway", "Keep a lab for a long run.")
 PRIORITISE_LAB = _operation(
     "launcher.prioritise_lab", PrioritiseLab, Lab, "gateway", "Move a lab in the queue; for operators."
@@ -229,9 +229,35 @@ GET_LAB_POLICY = _operation(
 SET_LAB_POLICY = _operation(
     "launcher.set_lab_policy", SetLabPolicy, LabPolicy, "gateway", "Change them; for operators."
 )
+DELETE_LAB = _operation("launcher.delete_lab", LabRef, Lab, "gateway", "Stop, then hide.")
+GET_TIMELINE = _operation(
+    "launcher.get_timeline", TimelineQuery, Timeline, "gateway", "The phases of an attempt."
+)
+GET_LOGS = _operation("launcher.get_logs", LogsQuery, Logs, "gateway", "The last log lines of an attempt.")
+GET_METRICS = _operation("launcher.get_metrics", LabRef, Metrics, "gateway", "Recent samples of a lab.")
+GET_ROUTE = _operation("launcher.get_route", LabRef, Route, "gateway", "Where a live lab answers.")
+GET_CAPACITY = _operation("launcher.get_capacity", Nothing, Capacity, "gateway", "What the cluster has left.")
+LIST_READINESS = _operation(
+    "launcher.list_readiness", PageQuery, Page[Readiness], "gateway", "How far environments are."
+)
+
+# accounting
+RESERVE = _operation(
+    "accounting.reserve", Reserve, Limits, "launcher", "Reserve against limits, in one step."
+)
 RELEASE = _operation("accounting.release", Release, Nothing, "launcher", "Free a reservation.")
 GET_LIMITS = _operation(
     "accounting.get_limits", LimitsQuery, Limits, "gateway launcher", "Limits and what is used."
+)
+GET_PERSON_LIMITS = _operation(
+    "accounting.get_person_limits",
+    LimitsQuery,
+    PersonLimits,
+    "gateway",
+    "One person's limits, for operators.",
+)
+SET_LIMITS = _operation(
+    "accounting.set_limits", SetLimits, PersonLimits, "gateway", "Set what one person may have."
 )
 GET_USAGE = _operation("accounting.get_usage", UsageQuery, UsagePage, "gateway", "The ledger, grouped.")
 

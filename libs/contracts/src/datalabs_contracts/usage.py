@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from datalabs_contracts.base import Contract, Instant
+from datalabs_contracts.base import Body, Contract, Instant
 from datalabs_contracts.ids import LabId, SizeName, Slug, Username
 from datalabs_contracts.labs import Amounts, Limits
 
@@ -32,6 +32,33 @@ class LimitsQuery(Contract):
 
     owner: Username
     unlimited: bool = False
+
+
+class LimitsBody(Body):
+    """`PUT /people/{username}/limits`: what differs from the site's own limits; missing means the site's."""
+
+    unlimited: bool = Field(
+        default=False, description="No limits at all; the maxima below do not count then."
+    )
+    max_labs: int | None = Field(default=None, ge=0, le=100_000)
+    max_cores: float | None = Field(default=None, ge=0, le=1_000_000, allow_inf_nan=False)
+    max_memory_mib: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+
+class SetLimits(Contract):
+    """An operator sets what one person may have; the whole of it, so that a repeat changes nothing."""
+
+    owner: Username
+    own: LimitsBody
+
+
+class PersonLimits(Contract):
+    """What one person may have: their own differences from the site's, the site's, and what holds."""
+
+    username: Username
+    own: LimitsBody
+    site: Limits = Field(description="The site's maxima; `used` is this person's.")
+    limits: Limits
 
 
 class UsageBy(StrEnum):

@@ -20,6 +20,13 @@ class QuotaExceededError(ProblemError):
         )
 
 
+class OperatorsOnlyError(ProblemError):
+    """The caller is no operator."""
+
+    def __init__(self) -> None:
+        super().__init__(ProblemCode.FORBIDDEN, "Only operators may do this.")
+
+
 class NobodysUsageError(ProblemError):
     """The caller may not see this person's usage, or there is no such person: the answers are the same."""
 

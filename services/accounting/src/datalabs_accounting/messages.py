@@ -7,7 +7,15 @@ from datalabs_contracts import rpc
 from datalabs_contracts.base import Nothing
 from datalabs_contracts.labs import LabFact, Limits
 from datalabs_contracts.streams import ACCOUNTING_LEDGER
-from datalabs_contracts.usage import LimitsQuery, Release, Reserve, UsagePage, UsageQuery
+from datalabs_contracts.usage import (
+    LimitsQuery,
+    PersonLimits,
+    Release,
+    Reserve,
+    SetLimits,
+    UsagePage,
+    UsageQuery,
+)
 from datalabs_runtime.messaging import Call, Event, Messaging
 
 
@@ -23,6 +31,12 @@ def register(messaging: Messaging, *, ledger: Ledger, reservations: Reservations
     async def get_limits(request: LimitsQuery, call: Call) -> Limits:
         return await reservations.limits(request, caller=call.identity)
 
+    async def get_person_limits(request: LimitsQuery, call: Call) -> PersonLimits:
+        return await reservations.person_limits(request, caller=call.identity)
+
+    async def set_limits(request: SetLimits, call: Call) -> PersonLimits:
+        return await reservations.set_limits(request, caller=call.identity)
+
     async def get_usage(request: UsageQuery, call: Call) -> UsagePage:
         return await usage.page(request, caller=call.identity)
 
@@ -33,5 +47,7 @@ def register(messaging: Messaging, *, ledger: Ledger, reservations: Reservations
     messaging.serve(rpc.RESERVE, reserve)
     messaging.serve(rpc.RELEASE, release)
     messaging.serve(rpc.GET_LIMITS, get_limits)
+    messaging.serve(rpc.GET_PERSON_LIMITS, get_person_limits)
+    messaging.serve(rpc.SET_LIMITS, set_limits)
     messaging.serve(rpc.GET_USAGE, get_usage)
     messaging.consume(ACCOUNTING_LEDGER, lab_changed)

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import structlog
 
-from datalabs_accounting.errors import NobodysUsageError, QuotaExceededError
-from datalabs_accounting.models import UNLIMITED, Maxima, Reservation
+from datalabs_accounting.errors import NobodysUsageError, OperatorsOnlyError, QuotaExceededError
+from datalabs_accounting.models import UNLIMITED, Holding, Maxima, Override, Reservation
 from datalabs_accounting.store import Store
 from datalabs_contracts.base import Nothing
 from datalabs_contracts.labs import Amounts, LabsQuery, LabState, Limits
 from datalabs_contracts.rpc import LIST_LABS
-from datalabs_contracts.usage import LimitsQuery, Release, Reserve
+from datalabs_contracts.usage import LimitsBody, LimitsQuery, PersonLimits, Release, Reserve, SetLimits
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 from datalabs_runtime.identity import Identity
@@ -76,6 +76,47 @@ class Reservations:
             holding = await Store(session).holding(query.owner)
         return (UNLIMITED if query.unlimited else holding.override.over(self._default)).limits(holding.used)
 
+    async def person_limits(self, query: LimitsQuery, *, caller: Identity) -> PersonLimits:
+        """Say what a person may have and what of it is their own. Raises `OperatorsOnlyError`."""
+        _check_operator(caller)
+        async with self._database.reading() as session:
+            holding = await Store(session).holding(query.owner)
+        return self._told(query.owner, holding, unlimited=query.unlimited)
+
+    async def set_limits(self, request: SetLimits, *, caller: Identity) -> PersonLimits:
+        """Set what a person may have. Labs that run beyond it go on; only launches meet it.
+
+        Raises `OperatorsOnlyError`.
+        """
+        _check_operator(caller)
+        own = Override(
+            unlimited=request.own.unlimited,
+            labs=request.own.max_labs,
+            cores=request.own.max_cores,
+            memory_mib=request.own.max_memory_mib,
+        )
+        async with self._database.transaction() as session:
+            store = Store(session)
+            await store.lock(f"owner:{request.owner}")
+            await store.set_override(request.owner, own)
+            holding = await store.holding(request.owner)
+        log.info("limits.set", owner=request.owner, by=caller.username, **request.own.model_dump())
+        return self._told(request.owner, holding)
+
+    def _told(self, owner: str, holding: Holding, *, unlimited: bool = False) -> PersonLimits:
+        own, used = holding.override, holding.used
+        return PersonLimits(
+            username=owner,
+            own=LimitsBody(
+                unlimited=own.unlimited,
+                max_labs=own.labs,
+                max_cores=own.cores,
+                max_memory_mib=own.memory_mib,
+            ),
+            site=self._default.limits(used),
+            limits=(UNLIMITED if unlimited else own.over(self._default)).limits(used),
+        )
+
     async def reconcile(self) -> int:
         """Free reservations whose lab lives no more, or waits and so holds nothing; return how many.
 
@@ -109,6 +150,11 @@ class Reservations:
             cursor = page.next
             if cursor is None:
                 return living
+
+
+def _check_operator(caller: Identity) -> None:
+    if not caller.is_operator:
+        raise OperatorsOnlyError
 
 
 def _check(used: Amounts, asked: Amounts, maxima: Maxima) -> None:

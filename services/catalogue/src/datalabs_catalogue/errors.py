@@ -3,6 +3,13 @@
 from datalabs_contracts.problems import FieldProblem, ProblemCode, ProblemError
 
 
+class OperatorsOnlyError(ProblemError):
+    """The caller is no operator."""
+
+    def __init__(self) -> None:
+        super().__init__(ProblemCode.FORBIDDEN, "Only operators may do this.")
+
+
 class UnknownDatalabError(ProblemError):
     """No such entry, or it was withdrawn."""
 

@@ -1,6 +1,7 @@
 """What the catalogue answers and hears over NATS."""
 
 from datalabs_catalogue.collections import CollectionsMirror
+from datalabs_catalogue.errors import OperatorsOnlyError
 from datalabs_catalogue.popularity import Popularity
 from datalabs_catalogue.searching import Catalogue
 from datalabs_catalogue.specifications import Specifications
@@ -15,6 +16,7 @@ from datalabs_contracts.datalabs import (
     DatalabQuery,
     DatalabRef,
     EnvironmentSpecification,
+    ImportProblem,
     LaunchSpecification,
     Size,
     SpecificationQuery,
@@ -39,6 +41,11 @@ def serve(messaging: Messaging, *, catalogue: Catalogue, specifications: Specifi
     async def list_datalabs(request: PageQuery, _: Call) -> Page[Datalab]:
         return await catalogue.list(request)
 
+    async def list_import_problems(request: PageQuery, call: Call) -> Page[ImportProblem]:
+        if not call.identity.is_operator:
+            raise OperatorsOnlyError
+        return await catalogue.import_problems(request)
+
     async def list_sizes(request: PageQuery, _: Call) -> Page[Size]:
         return await catalogue.list_sizes(request)
 
@@ -52,6 +59,7 @@ def serve(messaging: Messaging, *, catalogue: Catalogue, specifications: Specifi
     messaging.serve(rpc.GET_DATALAB, get_datalab)
     messaging.serve(rpc.GET_ICON, get_icon)
     messaging.serve(rpc.LIST_DATALABS, list_datalabs)
+    messaging.serve(rpc.LIST_IMPORT_PROBLEMS, list_import_problems)
     messaging.serve(rpc.LIST_SIZES, list_sizes)
     messaging.serve(rpc.GET_SPECIFICATION, get_specification)
     messaging.serve(rpc.LIST_ENVIRONMENTS, list_environments)

@@ -91,15 +91,6 @@ class StoredVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportProblem:
-    """What keeps a folder, or a part of it, out of the catalogue."""
-
-    folder: str
-    problem: str
-    since: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A search in the terms of the database: folded words, and choices by facet."""
 

@@ -19,6 +19,7 @@ from datalabs_contracts.datalabs import (
     DatalabPage,
     DatalabQuery,
     DatalabRef,
+    ImportProblem,
     Size,
     Version,
 )
@@ -108,6 +109,15 @@ class Catalogue:
         items = found[: query.limit]
         more = len(found) > query.limit
         return Page(items=items, next=encode_cursor("datalabs", items[-1].slug) if more else None)
+
+    async def import_problems(self, query: PageQuery) -> Page[ImportProblem]:
+        """Return what is wrong with folders, by their paths. Raises `ProblemError` for a foreign cursor."""
+        after = decode_cursor("import-problems", query.cursor, str)[0] if query.cursor else ""
+        async with self._database.reading() as session:
+            found = await Store(session).problems(after=after, limit=query.limit + 1)
+        items = found[: query.limit]
+        more = len(found) > query.limit
+        return Page(items=items, next=encode_cursor("import-problems", items[-1].folder) if more else None)
 
     async def list_sizes(self, query: PageQuery) -> Page[Size]:
         """Return the site's sizes, the usual one first. Raises `ProblemError` for a foreign cursor."""

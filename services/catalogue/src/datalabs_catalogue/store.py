@@ -13,14 +13,21 @@ from sqlalchemy.sql.elements import ColumnElement
 from datalabs_catalogue import icons
 from datalabs_catalogue.models import (
     Entry,
-    ImportProblem,
     StoredDatalab,
     StoredVersion,
     VersionSpecification,
 )
 from datalabs_catalogue.tables import collections, datalabs, import_problems, launches, versions
 from datalabs_catalogue.words import folded
-from datalabs_contracts.datalabs import Citation, Collection, Contact, Datalab, DatalabIcon, Kind
+from datalabs_contracts.datalabs import (
+    Citation,
+    Collection,
+    Contact,
+    Datalab,
+    DatalabIcon,
+    ImportProblem,
+    Kind,
+)
 
 CARD = (
     datalabs.c.slug,
@@ -263,9 +270,10 @@ class Store:
             )
         )
 
-    async def problems(self) -> list[ImportProblem]:
-        """Return what is wrong with folders."""
-        rows = await self._session.execute(select(import_problems).order_by(import_problems.c.folder))
+    async def problems(self, *, after: str = "", limit: int | None = None) -> list[ImportProblem]:
+        """Return what is wrong with folders, by their paths."""
+        statement = select(import_problems).where(import_problems.c.folder > after)
+        rows = await self._session.execute(statement.order_by(import_problems.c.folder).limit(limit))
         return [ImportProblem(folder=row.folder, problem=row.problem, since=row.since) for row in rows]
 
     async def put_collection(self, collection: Collection) -> None:

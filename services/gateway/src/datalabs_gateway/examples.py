@@ -13,6 +13,7 @@ from datalabs_contracts.datalabs import (
     DatalabDetail,
     DatalabPage,
     FacetValue,
+    ImportProblem,
     Kind,
     Readiness,
     ReadinessState,
@@ -25,24 +26,26 @@ from datalabs_contracts.labs import (
     Capacity,
     Fit,
     Lab,
-    LabState,
     LabPolicy,
+    LabState,
     Limits,
     Logs,
     Metrics,
-    Preflight,
     Node,
     Nodes,
     NodeState,
+    Preflight,
     Progress,
+    Queue,
+    QueuedLab,
     Sample,
     Timeline,
     TimelinePhase,
+    WaitReason,
 )
 from datalabs_contracts.observations import PartHealth, PlatformHealth, TraceSummary
 from datalabs_contracts.people import CreatedPerson, Person, Role
-    WaitReason,
-from datalabs_contracts.usage import UsagePage, UsageRow
+from datalabs_contracts.usage import LimitsBody, PersonLimits, UsagePage, UsageRow
 from datalabs_contracts.volumes import Volume, VolumeKind, Volumes
 from datalabs_gateway.models import Health, Me, Opened, Provider, ProviderKind, Providers, Site
 
@@ -51,6 +54,12 @@ EXAMPLE_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 _LAB_ID = "k3v9x2mnpq"
 _LIMITS = Limits(
     used=Amounts(labs=1, cores=0.5, memory_mib=768), max_labs=4, max_cores=4, max_memory_mib=8192
+)
+_PERSON_LIMITS = PersonLimits(
+    username="ada",
+    own=LimitsBody(max_cores=16),
+    site=_LIMITS,
+    limits=_LIMITS.model_copy(update={"max_cores": 16}),
 )
 _ME = Me(
     id="0198f1c2-6a55-7c1e-9b1f-0d5a4c0e7c11",
@@ -97,15 +106,6 @@ _READY = _LAB.model_copy(
     }
 )
 _STOPPING = _READY.model_copy(update={"state": LabState.STOPPING, "phase": "RELEASING", "revision": 6})
-_READINESS = Readiness(
-    datalab="jupyterlab", version="4.6", state=ReadinessState.READY, fraction=1, text="Ready", revision=7
-)
-_DATALAB = Datalab(
-    slug="jupyterlab",
-    title="JupyterLab",
-    abstract="Notebooks with the usual scientific Python packages.",
-    kind=Kind.NOTEBOOK,
-    domain="astronomy",
 _QUEUED = _LAB.model_copy(
     update={
         "state": LabState.QUEUED,
@@ -116,6 +116,15 @@ _QUEUED = _LAB.model_copy(
     }
 )
 _POLICY = LabPolicy(owner="ada", idle_minutes=480, changed_at=_NOW, changed_by="admin")
+_READINESS = Readiness(
+    datalab="jupyterlab", version="4.6", state=ReadinessState.READY, fraction=1, text="Ready", revision=7
+)
+_DATALAB = Datalab(
+    slug="jupyterlab",
+    title="JupyterLab",
+    abstract="Notebooks with the usual scientific Python packages.",
+    kind=Kind.NOTEBOOK,
+    domain="astronomy",
     keywords=["python", "notebook"],
     icon_url="/api/v1/datalabs/jupyterlab/icon",
     latest_version="4.6",
@@ -179,6 +188,10 @@ REQUESTS: dict[str, Any] = {
     "preflightLab": {"datalab": "jupyterlab", "size": "small"},
     "restartLab": {"size": "small"},
     "extendLab": {"seconds": 7200},
+    "keepLab": {"until": (_NOW + timedelta(days=2)).isoformat()},
+    "prioritiseLab": {"priority": 70},
+    "setLabPolicy": {"idle_minutes": 480},
+    "setPersonLimits": {"max_labs": 8, "max_cores": 16},
 }
 """Request bodies by operation id."""
 
@@ -186,12 +199,21 @@ REPLIES: dict[str, Any] = {
     "signIn": _json(_ME),
     "getMe": _json(_ME),
     "getLimits": _json(_LIMITS),
+    "getPersonLimits": _json(_PERSON_LIMITS),
+    "setPersonLimits": _json(_PERSON_LIMITS),
+    "listImportProblems": _json(
+        Page[ImportProblem](
+            items=[
+                ImportProblem(
+                    folder="/srv/datalabs/radio",
+                    problem="datalab-meta.yml: `version` is missing.",
+                    since=_NOW,
+                )
+            ]
+        )
+    ),
     "listProviders": _json(
         Providers(
-    "keepLab": {"until": (_NOW + timedelta(days=2)).isoformat()},
-    "prioritiseLab": {"priority": 70},
-    "setLabPolicy": {"idle_minutes": 480},
-    "setPersonLimits": {"max_labs": 8, "max_cores": 16},
             site_name="Open Datalabs",
             items=[Provider(id="local", title="User name and password", kind=ProviderKind.PASSWORD)],
         )
@@ -242,28 +264,6 @@ REPLIES: dict[str, Any] = {
     "stopLab": _json(_STOPPING),
     "restartLab": _json(_LAB.model_copy(update={"attempt": 2, "revision": 9})),
     "extendLab": _json(_READY),
-    "getTimeline": _json(
-        Timeline(
-            lab_id=_LAB_ID,
-            attempt=1,
-            trace_id=EXAMPLE_TRACE,
-            seconds=0.52,
-            phases=[
-                TimelinePhase(
-                    name="queued", started_at=_NOW, ended_at=_NOW + timedelta(milliseconds=20), seconds=0.02
-                )
-            ],
-            usual={"queued": 0.02, "preparing": 0.1, "starting": 0.48},
-        )
-    ),
-    "getLogs": _json(Logs(lab_id=_LAB_ID, attempt=1, lines=["Serving at http://127.8.3.1:8888/lab"])),
-    "getMetrics": _json(
-        Metrics(
-            lab_id=_LAB_ID,
-            samples=[
-                Sample(lab_id=_LAB_ID, at=_NOW, cores=0.12, memory_mib=210, max_cores=0.5, max_memory_mib=768)
-            ],
-        )
     "keepLab": _json(_READY.model_copy(update={"kept_until": _NOW + timedelta(days=2)})),
     "prioritiseLab": _json(_QUEUED.model_copy(update={"priority": 70})),
     "getLabPolicy": _json(_POLICY),
@@ -311,6 +311,28 @@ REPLIES: dict[str, Any] = {
             total=1,
         )
     ),
+    "getTimeline": _json(
+        Timeline(
+            lab_id=_LAB_ID,
+            attempt=1,
+            trace_id=EXAMPLE_TRACE,
+            seconds=0.52,
+            phases=[
+                TimelinePhase(
+                    name="queued", started_at=_NOW, ended_at=_NOW + timedelta(milliseconds=20), seconds=0.02
+                )
+            ],
+            usual={"queued": 0.02, "preparing": 0.1, "starting": 0.48},
+        )
+    ),
+    "getLogs": _json(Logs(lab_id=_LAB_ID, attempt=1, lines=["Serving at http://127.8.3.1:8888/lab"])),
+    "getMetrics": _json(
+        Metrics(
+            lab_id=_LAB_ID,
+            samples=[
+                Sample(lab_id=_LAB_ID, at=_NOW, cores=0.12, memory_mib=210, max_cores=0.5, max_memory_mib=768)
+            ],
+        )
     ),
     "listVolumes": _json(
         Volumes(

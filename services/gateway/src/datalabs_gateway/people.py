@@ -1,10 +1,10 @@
 """Who is signed in, what they may have, and new accounts."""
 
 from datalabs_contracts.labs import Limits
-from datalabs_contracts.people import CreatedPerson, CreatePerson, NewPerson
+from datalabs_contracts.people import CreatedPerson, CreatePerson, NewPerson, PersonQuery, Role
 from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_contracts.rpc import CREATE_PERSON, GET_LIMITS
-from datalabs_contracts.usage import LimitsQuery
+from datalabs_contracts.rpc import CREATE_PERSON, GET_LIMITS, GET_PERSON, GET_PERSON_LIMITS, SET_LIMITS
+from datalabs_contracts.usage import LimitsBody, LimitsQuery, PersonLimits, SetLimits
 from datalabs_gateway.asking import Asking
 from datalabs_gateway.callers import Caller
 from datalabs_gateway.models import Me
@@ -47,6 +47,23 @@ class People:
         if patience is None:
             return await self._ask(GET_LIMITS, query, caller)
         return await self._ask(GET_LIMITS, query, caller, timeout=patience)
+
+    async def limits_of(self, username: str, caller: Caller) -> PersonLimits:
+        """Return what a person may have and what of it differs from the site's.
+
+        Raises ProblemError `not_found` when there is no such person.
+        """
+        person = await self._ask(GET_PERSON, PersonQuery(username=username), caller)
+        query = LimitsQuery(owner=username, unlimited=Role.OPERATOR in person.roles)
+        return await self._ask(GET_PERSON_LIMITS, query, caller)
+
+    async def set_limits(self, username: str, body: LimitsBody, caller: Caller) -> PersonLimits:
+        """Set what a person may have.
+
+        Raises ProblemError `not_found` when there is no such person.
+        """
+        await self._ask(GET_PERSON, PersonQuery(username=username), caller)
+        return await self._ask(SET_LIMITS, SetLimits(owner=username, own=body), caller)
 
     async def create(self, caller: Caller, body: NewPerson, key: str | None) -> CreatedPerson:
         """Make an account; with a key, a repeat gets the same answer."""

@@ -157,6 +157,8 @@ class Store:
         statement = select(traces).order_by(traces.c.start_ns.desc(), traces.c.trace_id.desc()).limit(limit)
         if query.lab_id is not None:
             statement = statement.where(traces.c.lab_id == query.lab_id)
+        if query.service is not None or query.name is not None:
+            statement = statement.where(_has_span(service=query.service, name=query.name))
         if query.errors_only:
             statement = statement.where(traces.c.errors > 0)
         if query.min_seconds is not None:
@@ -236,6 +238,16 @@ class Store:
         """Delete dead letters that are too old; return how many."""
         statement = delete(dead_letters).where(dead_letters.c.time < before).returning(dead_letters.c.id)
         return len((await self._session.execute(statement)).all())
+
+
+def _has_span(*, service: str | None, name: str | None) -> ColumnElement[bool]:
+    """Return the condition that one span of the trace has this service and this name, as far as they are given."""
+    found = select(spans.c.span_id).where(spans.c.trace_id == traces.c.trace_id)
+    if service is not None:
+        found = found.where(spans.c.service == service)
+    if name is not None:
+        found = found.where(spans.c.name == name)
+    return found.exists()
 
 
 def _key(*parts: Any) -> ColumnElement[Any]:

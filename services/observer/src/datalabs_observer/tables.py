@@ -52,6 +52,7 @@ spans = Table(
     Column("bytes", Integer, nullable=False),
     Index("ix_spans_trace_id_start_ns", "trace_id", "start_ns", "span_id"),
     Index("ix_spans_joins", "joins"),
+    Index("ix_spans_name_trace_id", "name", "trace_id"),
 )
 
 traces = Table(

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from datalabs_contracts.base import Instant, Nothing, Page
+from datalabs_contracts.base import Instant, Nothing, Page, PageQuery
+from datalabs_contracts.datalabs import ImportProblem
 from datalabs_contracts.observations import (
     DeadLetter,
     DeadLetterRef,
@@ -23,6 +24,7 @@ from datalabs_contracts.rpc import (
     GET_TRACE,
     LIST_DEAD_LETTERS,
     LIST_EVENTS,
+    LIST_IMPORT_PROBLEMS,
     LIST_TRACES,
     REPLAY_DEAD_LETTER,
 )
@@ -81,6 +83,17 @@ async def list_traces(
     caller: CallerOf,
     gateway: GatewayOf,
     lab_id: Word = None,
+    service: Annotated[
+        str | None, Query(max_length=100, description="A service that took part.", examples=["edge"])
+    ] = None,
+    name: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="The name of one of its spans: `launch` finds the launches.",
+            examples=["launch"],
+        ),
+    ] = None,
     errors_only: bool = False,
     min_seconds: Annotated[float | None, Query(ge=0)] = None,
     limit: Limit = 50,
@@ -88,7 +101,13 @@ async def list_traces(
 ) -> Response:
     """Return recent traces, newest first."""
     query = TracesQuery(
-        lab_id=lab_id, errors_only=errors_only, min_seconds=min_seconds, limit=limit, cursor=cursor
+        lab_id=lab_id,
+        service=service,
+        name=name,
+        errors_only=errors_only,
+        min_seconds=min_seconds,
+        limit=limit,
+        cursor=cursor,
     )
     return reply(await gateway.ask(LIST_TRACES, query, caller))
 
@@ -152,3 +171,16 @@ async def replay_dead_letter(
 async def get_platform(caller: CallerOf, gateway: GatewayOf) -> Response:
     """Return each part of the platform and how it does."""
     return reply(await gateway.ask(GET_HEALTH, Nothing(), caller))
+
+
+@routes.get(
+    "/catalogue/problems",
+    response_model=Page[ImportProblem],
+    summary="What is wrong with the catalogue's folders",
+    responses=refusals(ProblemCode.FORBIDDEN, ProblemCode.INVALID_CURSOR),
+)
+async def list_import_problems(
+    caller: CallerOf, gateway: GatewayOf, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """Return the folders that could not be read into the catalogue, each with what is wrong and since when."""
+    return reply(await gateway.ask(LIST_IMPORT_PROBLEMS, PageQuery(limit=limit, cursor=cursor), caller))

@@ -3,9 +3,11 @@
 from fastapi import APIRouter, Response
 
 from datalabs_contracts.base import Page
+from datalabs_contracts.ids import Username
 from datalabs_contracts.people import CreatedPerson, NewPerson, PeopleQuery, Person
 from datalabs_contracts.problems import ProblemCode
 from datalabs_contracts.rpc import LIST_PEOPLE
+from datalabs_contracts.usage import LimitsBody, PersonLimits
 from datalabs_gateway.routes.doors import CallerOf, GatewayOf, OperatorRoute, refusals, reply
 from datalabs_gateway.routes.parameters import Cursor, IdempotencyKey, Limit
 
@@ -48,3 +50,27 @@ async def list_people(
 ) -> Response:
     """Return the accounts by user name."""
     return reply(await gateway.ask(LIST_PEOPLE, PeopleQuery(limit=limit, cursor=cursor), caller))
+
+
+@routes.get(
+    "/people/{username}/limits",
+    response_model=PersonLimits,
+    summary="What somebody may have",
+    responses=refusals(ProblemCode.FORBIDDEN, ProblemCode.NOT_FOUND),
+)
+async def get_person_limits(caller: CallerOf, gateway: GatewayOf, username: Username) -> Response:
+    """Return what a person may have at once, what of it is used, and where it differs from the site's."""
+    return reply(await gateway.people.limits_of(username, caller))
+
+
+@routes.put(
+    "/people/{username}/limits",
+    response_model=PersonLimits,
+    summary="Set what somebody may have",
+    responses=refusals(ProblemCode.FORBIDDEN, ProblemCode.FOREIGN_ORIGIN, ProblemCode.NOT_FOUND),
+)
+async def set_person_limits(
+    caller: CallerOf, gateway: GatewayOf, username: Username, body: LimitsBody
+) -> Response:
+    """Set what a person may have at once: all of it, missing maxima are the site's. Labs that run go on."""
+    return reply(await gateway.people.set_limits(username, body, caller))
