@@ -42,9 +42,13 @@ test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (instal
 	@tools/chromium.sh
 	@$(PYTEST) -m browser tests $(JUNIT) $(TEST)
 
-test-chaos: $(SETUP) $(DASHBOARD) ## kill every part of the platform once during a launch
+test-chaos: $(SETUP) $(DASHBOARD) ## harm every part at every step of labs' lives, each pair once; DATALABS_CHAOS_SEED=n repeats a selection
 	@mkdir -p build
-	@$(PYTEST) -m chaos tests $(JUNIT) $(TEST)
+	@$(PYTEST) -m "chaos and not long" tests $(JUNIT) $(TEST)
+
+test-chaos-full: $(SETUP) $(DASHBOARD) ## all combinations of who, when and how, and what takes long: hours
+	@mkdir -p build
+	@DATALABS_CHAOS_FULL=1 $(PYTEST) -m chaos tests $(JUNIT) $(TEST)
 
 check: $(SETUP) $(DASHBOARD) ## formatting, lint, types, import rules, and that generated files are up to date
 	@$(BIN)/ruff format --check .
@@ -83,4 +87,4 @@ clean: ## remove what was built (never a state folder)
 	@rm -rf build .venv dashboard/node_modules dashboard/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup dashboard up down test test-browser test-chaos check contracts format lock bench bench-idle screenshots clean
+.PHONY: help setup dashboard up down test test-browser test-chaos test-chaos-full check contracts format lock bench bench-idle screenshots clean

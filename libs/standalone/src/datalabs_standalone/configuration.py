@@ -170,7 +170,8 @@ def _read(state: StateFolder) -> Configuration:
             labs_domain=str(_value(content, "platform", "labs_domain", "localhost")),
             labs_address=str(_value(content, "standalone", "labs_address", "")),
             edge_workers=int(_value(content, "standalone", "edge_workers", 0)) or max(1, _cores() // 2),
-            nats_port=int(urlsplit(servers[0]).port or _NATS_PORTS[0]),
+            nats_port=int(_value(content, "standalone", "nats_port", 0))
+            or int(urlsplit(servers[0]).port or _NATS_PORTS[0]),
             nats_passwords={str(user): str(word) for user, word in passwords.items()},
             postgres_folder=Path(content["postgres"]["host"]),
             postgres_port=int(content["postgres"].get("port", _POSTGRES_PORT)),

@@ -36,6 +36,11 @@ class StandaloneSettings(Settings):
         description="Second address, for labs with a network of their own: they reach the API there and nothing "
         "else. Empty: chosen for this state folder.",
     )
+    nats_port: int = Field(
+        default=0,
+        ge=0,
+        description="Where NATS listens when services reach it through something else; 0: as they do.",
+    )
     edge_workers: int = Field(default=0, ge=0, description="Threads of the edge; 0: half of the cores.")
 
 
