@@ -77,11 +77,29 @@ class ProcessRuntime(Contract):
 
 
 class ContainerRuntime(Contract):
-    """How a version runs as a container."""
+    """How a version runs as a container.
+
+    `command` and `environment` may use the fields of a process runtime, but for those of a uv environment.
+    """
 
     image: str
-    command: list[str] = Field(default_factory=list)
+    command: list[str] = Field(
+        default_factory=list, description="Arguments to the image's entrypoint; by default the image's own."
+    )
     environment: dict[str, str] = Field(default_factory=dict)
+    read_only: bool = Field(
+        default=False,
+        description="The image's files cannot be written; /tmp and /run are in memory, home and scratch stay writable.",
+    )
+    shm_mib: int = Field(
+        default=64, ge=1, le=65536, description="Size of /dev/shm in MiB; it counts as memory."
+    )
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="The port that the image listens on; unset: the one in DATALABS_PORT.",
+    )
 
 
 class VmRuntime(Contract):
