@@ -80,6 +80,8 @@ def test_a_parameter_is_never_read_as_a_field(value: str) -> None:
         ({"exit_code": 1, "disk_full": True}, {}, LabState.FAILED, Reason.DISK_FULL),
         ({"exit_code": 1, "pids_exceeded": True}, {}, LabState.FAILED, Reason.PIDS_EXCEEDED),
         ({"exit_code": None, "node_lost": True}, {}, LabState.FAILED, Reason.NODE_LOST),
+        ({"exit_code": 143, "preempted": True, "asked": True}, {}, LabState.FAILED, Reason.PREEMPTED),
+        ({"exit_code": None, "volume_unavailable": True}, {}, LabState.FAILED, Reason.VOLUME_UNAVAILABLE),
         (
             {"exit_code": None, "image_unavailable": True, "text": "x:1 is not in the registry"},
             {"was_ready": False},

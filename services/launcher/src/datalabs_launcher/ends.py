@@ -79,7 +79,9 @@ def judge(end: JobEnd, *, asked: Reason | None, message: str, batch: bool, was_r
         (end.disk_full, Reason.DISK_FULL),
         (end.pids_exceeded, Reason.PIDS_EXCEEDED),
         (end.image_unavailable, Reason.IMAGE_UNAVAILABLE),
+        (end.volume_unavailable, Reason.VOLUME_UNAVAILABLE),
         (end.node_lost, Reason.NODE_LOST),
+        (end.preempted, Reason.PREEMPTED),
     ):
         if seen:
             return verdict(reason, end.text, end)

@@ -98,6 +98,8 @@ class JobEnd:
     pids_exceeded: bool = False
     node_lost: bool = False
     image_unavailable: bool = False
+    volume_unavailable: bool = False
+    preempted: bool = False
     asked: bool = False
     text: str = ""
 
