@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ TEST_CONTENT = REPOSITORY / "tests"
 
 CONTENT = REPOSITORY / "content"
 COMMAND = Path(sys.executable).with_name("datalabs")
-START_SECONDS = 180.0
+START_SECONDS = 90.0
 
 
 @dataclass
@@ -65,14 +66,17 @@ class RunningPlatform:
         )
         assert self.supervisor.stdout is not None
         lines: list[str] = []
-        for line in self.supervisor.stdout:
-            lines.append(line)
-            if "is ready at" in line:
-                break
-            if time.monotonic() - began > START_SECONDS:
-                raise TimeoutError("".join(lines))
-        else:
-            raise RuntimeError("".join(lines) + self.tail())
+        late = threading.Timer(START_SECONDS, self.supervisor.terminate)
+        late.start()
+        try:
+            for line in self.supervisor.stdout:
+                lines.append(line)
+                if "is ready at" in line:
+                    break
+            else:
+                raise RuntimeError("".join(lines) + self.tail())
+        finally:
+            late.cancel()
         self.start_seconds = time.monotonic() - began
         # Nobody reads the rest; a full pipe must not stop the supervisor.
         with contextlib.suppress(OSError):
