@@ -21,11 +21,14 @@ class Health:
 
     name = "health"
 
-    def __init__(self, service: str, socket: Path | None = None) -> None:
+    def __init__(self, service: str, socket: Path | None = None, *, port: int = 0) -> None:
+        """Serve on a Unix socket and, unless it is 0, on a port of all addresses."""
         self.service = service
         self._socket = socket
+        self._port = port
         self._checks: dict[str, Check] = {}
         self._server: asyncio.Server | None = None
+        self._public: asyncio.Server | None = None
         self._log = structlog.get_logger(__name__)
         self.started = False
 
@@ -44,6 +47,8 @@ class Health:
 
     async def start(self) -> None:
         """Open the socket."""
+        if self._port:
+            self._public = await asyncio.start_server(self._answer, port=self._port)
         if self._socket is None:
             return
         self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,6 +58,9 @@ class Health:
 
     async def aclose(self) -> None:
         """Close the socket."""
+        if self._public is not None:
+            self._public.close()
+            self._public = None
         if self._server is not None:
             self._server.close()
             self._server = None

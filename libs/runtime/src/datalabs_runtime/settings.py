@@ -173,6 +173,15 @@ class PlatformSettings(Settings):
     identity_folder: Path | None = Field(
         default=None, description="Folder of the services' keys; state_folder/secrets/identity."
     )
+    sockets: Path | None = Field(
+        default=None, description="Folder (0700) of the control sockets; state_folder/run."
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Port of all addresses for health and metrics, beside the Unix socket; 0: none.",
+    )
     site_name: str = Field(default="Open Datalabs", description="The name in the pages' titles.")
     api_url_for_labs: str | None = Field(
         default=None, description="Where labs reach the API, when not at public_url."
@@ -181,7 +190,7 @@ class PlatformSettings(Settings):
     @property
     def run_folder(self) -> Path:
         """Folder (0700) of the control sockets."""
-        return self.state_folder / "run"
+        return self.sockets or self.state_folder / "run"
 
     @property
     def secrets_folder(self) -> Path:

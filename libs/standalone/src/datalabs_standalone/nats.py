@@ -19,6 +19,16 @@ MAX_FILE_STORE = 4 * 1024**3
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Several servers as one: this server's name, the host names of all, and what they know one another by."""
+
+    server: str
+    nodes: tuple[str, ...]
+    port: int
+    password: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NatsServer:
     """Where a NATS server listens and keeps its files; with port -1 it takes a free one and says so in a file."""
 
@@ -27,6 +37,7 @@ class NatsServer:
     host: str = "127.0.0.1"
     port: int = 4222
     durable: bool = True
+    cluster: Cluster | None = None
 
     @property
     def configuration_file(self) -> Path:
@@ -50,7 +61,7 @@ def configuration(server: NatsServer) -> dict[str, Any]:
     `sync_interval: always` makes an acknowledged fact survive the machine's death, not only the server's.
     """
     return {
-        "server_name": "datalabs",
+        "server_name": server.cluster.server if server.cluster else "datalabs",
         "host": server.host,
         "port": server.port,
         "max_payload": MAX_PAYLOAD,
@@ -64,6 +75,7 @@ def configuration(server: NatsServer) -> dict[str, Any]:
             "max_file_store": MAX_FILE_STORE,
             "sync_interval": "always" if server.durable else "2m",
         },
+        **({"cluster": _cluster(server.cluster)} if server.cluster else {}),
         "accounts": {
             ACCOUNT: {
                 "jetstream": "enabled",
@@ -77,6 +89,16 @@ def configuration(server: NatsServer) -> dict[str, Any]:
                 ],
             }
         },
+    }
+
+
+def _cluster(cluster: Cluster) -> dict[str, Any]:
+    user = "route"
+    return {
+        "name": "datalabs",
+        "port": cluster.port,
+        "authorization": {"user": user, "password": cluster.password, "timeout": 2},
+        "routes": [f"nats://{user}:{cluster.password}@{node}:{cluster.port}" for node in cluster.nodes],
     }
 
 

@@ -6,6 +6,7 @@ Done in a child of the supervisor, so that the supervisor itself stays small: wh
 import importlib.util
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -137,8 +138,16 @@ def _envoy(state: StateFolder, configuration: Configuration) -> ProgramPlan:
     )
 
 
-def edge_settings(state: StateFolder, configuration: Configuration, admin: Path) -> EdgeSettings:
-    """Return what the edge depends on."""
+def edge_settings(
+    state: StateFolder,
+    configuration: Configuration,
+    admin: Path,
+    *,
+    gateways: Sequence[Path] = (),
+    observer: Path | None = None,
+) -> EdgeSettings:
+    """Return what the edge depends on; by default the gateway and the observer of this very machine."""
+    first, *others = gateways or [state.run / "gateway.sock"]
     public = urlsplit(configuration.public_url)
     labs_api = (configuration.labs_address, configuration.port) if configuration.labs_address else None
     return EdgeSettings(
@@ -149,8 +158,9 @@ def edge_settings(state: StateFolder, configuration: Configuration, admin: Path)
         public_url=configuration.public_url,
         labs_domain=configuration.labs_domain,
         api_listener=labs_api,
-        gateway_socket=state.run / "gateway.sock",
-        observer_socket=state.run / "observer.sock",
+        gateway_socket=first,
+        other_gateways=tuple(others),
+        observer_socket=observer or state.run / "observer.sock",
         admin_socket=admin,
         route_jwks=state.secrets / "route.jwks.json",
         edge_key=(state.secrets / "edge.key").read_bytes(),

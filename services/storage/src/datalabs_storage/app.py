@@ -32,7 +32,7 @@ def build(config: Path | None = None) -> Service:
     settings = load(StorageSettings, config)
     platform = load(PlatformSettings, config)
     clock = SystemClock()
-    health = Health(NAME, platform.health_socket(NAME))
+    health = Health(NAME, platform.health_socket(NAME), port=platform.metrics_port)
     database = Database(load(PostgresSettings, config).url(NAME), clock)
     messaging = Messaging(
         NAME,

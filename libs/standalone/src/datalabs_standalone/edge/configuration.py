@@ -30,15 +30,18 @@ def _lua(*names: str, **values: str) -> dict[str, Any]:
     }
 
 
-def _pipe_cluster(name: str, path: Path) -> dict[str, Any]:
+def _pipe_cluster(name: str, *paths: Path) -> dict[str, Any]:
     return {
         "name": name,
         "type": "STATIC",
+        "lb_policy": "RING_HASH" if len(paths) > 1 else "ROUND_ROBIN",
         "connect_timeout": "2s",
         "circuit_breakers": _breakers(),
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(path)}}}}]}],
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(path)}}}} for path in paths]}
+            ],
         },
     }
 
@@ -56,7 +59,7 @@ def _breakers() -> dict[str, Any]:
 def _clusters(settings: EdgeSettings) -> list[dict[str, Any]]:
     idle, interval, probes = _KEEPALIVE_SECONDS
     return [
-        _pipe_cluster("gateway", settings.gateway_socket),
+        _pipe_cluster("gateway", settings.gateway_socket, *settings.other_gateways),
         _pipe_cluster("observer", settings.observer_socket),
         {
             "name": "labs",

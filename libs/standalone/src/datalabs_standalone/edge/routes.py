@@ -5,6 +5,8 @@ from typing import Any
 from datalabs_standalone.edge.settings import EdgeSettings
 
 _TYPE = "type.googleapis.com/envoy."
+SESSION_COOKIE = "__Host-datalabs-session"
+"""What a person's requests have in common: with several gateways they all go to one."""
 LAB_FILTERS = ("lab_entrance", "lab_jwt", "lab_token", "lab_authz", "lab_doorstep")
 """The filters that only lab origins pass, in their order."""
 
@@ -39,7 +41,12 @@ def gateway_route(prefix: str, *, sampling: float, method: str | None = None) ->
         "match": match,
         "tracing": _sampled(sampling),
         # Live events run for hours; what else takes long is bounded by the gateway's own deadlines.
-        "route": {"cluster": "gateway", "timeout": "0s", "idle_timeout": "0s"},
+        "route": {
+            "cluster": "gateway",
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "hash_policy": [{"cookie": {"name": SESSION_COOKIE}}],
+        },
     }
 
 
@@ -52,10 +59,14 @@ def virtual_hosts(settings: EdgeSettings) -> list[dict[str, Any]]:
             "domains": [f"*.{settings.labs_domain}"],
             "typed_per_filter_config": _off("loopback"),
             "routes": [
-                {
-                    **gateway_route("/.datalabs/", sampling=100),
-                    "typed_per_filter_config": _off("lab_jwt", "lab_token", "lab_authz", "lab_doorstep"),
-                },
+                # The entrance joins its launch's trace; the desktop's files and events are as much as any page's.
+                *(
+                    {
+                        **gateway_route(path, sampling=sampling),
+                        "typed_per_filter_config": _off("lab_jwt", "lab_token", "lab_authz", "lab_doorstep"),
+                    }
+                    for path, sampling in (("/.datalabs/enter", 100), ("/.datalabs/", 1))
+                ),
                 {
                     "match": {"prefix": "/"},
                     "tracing": _sampled(settings.lab_sampling),
