@@ -1,0 +1,174 @@
+"""What is known of the cluster, held in memory: told by events, put right by lists. Nothing is asked here.
+
+Everything carries the index at which Nomad wrote it, so an event that comes twice or late changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from datalabs_launcher.nomad import words
+from datalabs_launcher.nomad.observing import OVER, Known, moment
+from datalabs_launcher.nomad.stream import Event
+
+Document = Mapping[str, Any]
+_KEPT = (
+    *(
+        "ID",
+        "JobID",
+        "NodeID",
+        "NodeName",
+        "ClientStatus",
+        "DesiredStatus",
+        "CreateIndex",
+        "ModifyIndex",
+        "CreateTime",
+    ),
+    *(
+        "ModifyTime",
+        "TaskStates",
+        "AllocStates",
+        "AllocatedResources",
+        "DesiredTransition",
+        "PreemptedByAllocation",
+    ),
+)
+"""What is kept of an allocation: the whole one is some kilobytes."""
+
+
+class View:
+    """Jobs of this platform and of others that are named alike, and all nodes."""
+
+    def __init__(self, platform: str, prefix: str) -> None:
+        self._platform, self._prefix = platform, prefix
+        self.jobs: dict[str, Known] = {}
+        self.nodes: dict[str, Document] = {}
+        self.index = 0
+
+    def ours(self, known: Known) -> bool:
+        """Whether a job belongs to this platform."""
+        return known.meta.get("datalabs_platform") == self._platform
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job that was purged."""
+        self.jobs.pop(job_id, None)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> str | None:
+        """Take in one event; return the id of the job that it concerns, if that is known and ours."""
+        self.index = max(self.index, event.index)
+        if event.topic == "Node":
+            self.note_node(event.payload)
+            return None
+        job_id = str(event.payload.get("ID" if event.topic == "Job" else "JobID", ""))
+        if not job_id.startswith(self._prefix):
+            return None
+        match event.topic:
+            case "Job" if event.type == "JobDeregistered" and not event.payload.get("Stop"):
+                self._purged(job_id)
+            case "Job":
+                self.note_job(event.payload)
+            case "Allocation":
+                self.note_allocation(event.payload)
+            case "Evaluation":
+                self.note_evaluation(event.payload)
+            case _:
+                return None
+        known = self.jobs.get(job_id)
+        return job_id if known is not None and self.ours(known) else None
+
+    def _purged(self, job_id: str) -> None:
+        """Take in that a job is forgotten; one of which something runs is remembered until that has ended."""
+        known = self.jobs.get(job_id)
+        if known is None or not known.alive:
+            self.jobs.pop(job_id, None)
+        else:
+            known.stop = True
+
+    def note_job(self, job: Document) -> Known:
+        """Take in a job or its stub."""
+        known = self.jobs.setdefault(str(job["ID"]), Known(str(job["ID"])))
+        modified = int(job.get("ModifyIndex") or 0)
+        if modified >= known.modified:
+            known.modified = modified
+            known.meta = dict(job.get("Meta") or {}) or known.meta
+            known.status = str(job.get("Status") or known.status)
+            known.stop = bool(job.get("Stop"))
+        known.submitted_at = moment(job.get("SubmitTime")) or known.submitted_at
+        return known
+
+    def note_allocation(self, allocation: Document) -> None:
+        """Take in an allocation or its stub."""
+        job_id = str(allocation["JobID"])
+        known = self.jobs.setdefault(job_id, Known(job_id))
+        before = known.allocations.get(str(allocation["ID"]))
+        if before is not None and before.get("ModifyIndex", 0) > allocation.get("ModifyIndex", 0):
+            return
+        kept = {name: allocation[name] for name in _KEPT if name in allocation}
+        if before is not None:
+            kept = {**before, **kept}
+        known.allocations[str(allocation["ID"])] = kept
+        known.waits = ""
+
+    def note_evaluation(self, evaluation: Document) -> None:
+        """Take in why a job waits, or that it was taken back before any machine had it: no event says that."""
+        known = self.jobs.get(str(evaluation.get("JobID")))
+        if known is None or known.allocations:
+            return
+        over = evaluation.get("Status") == "complete" and evaluation.get("TriggeredBy") == "job-deregister"
+        if known.stop and over:
+            known.status = "dead"
+            known.changed_at = moment(evaluation.get("ModifyTime"))
+        if evaluation.get("FailedTGAllocs"):
+            known.waits = words.waiting_text(evaluation["FailedTGAllocs"])
+
+    def note_node(self, node: Document) -> None:
+        """Take in a node or its stub."""
+        before = self.nodes.get(str(node["ID"]), {})
+        if before.get("ModifyIndex", 0) <= node.get("ModifyIndex", 0):
+            self.nodes[str(node["ID"])] = {**before, **node}
+
+    # -- lists -----------------------------------------------------------------------------------------------------
+
+    def replace(
+        self,
+        *,
+        jobs: Sequence[Document],
+        allocations: Sequence[Document],
+        blocked: Iterable[Document],
+        index: int,
+    ) -> None:
+        """Put everything right by lists that were true at `index` or later.
+
+        What the lists lack is gone, unless it was written after them. An index that runs backwards means another
+        cluster, or one that was restored: then only the lists count.
+        """
+        if index < self.index and index < max((known.modified for known in self.jobs.values()), default=0):
+            restored = all(known.modified > index for known in self.jobs.values())
+            if restored:
+                self.jobs.clear()
+                self.nodes.clear()
+        self.index = max(index, 0) if not self.jobs else max(self.index, index)
+        listed = {str(job["ID"]) for job in jobs}
+        for job_id in [
+            one for one, known in self.jobs.items() if one not in listed and known.modified <= index
+        ]:
+            del self.jobs[job_id]
+        for job in jobs:
+            self.note_job(job)
+        for allocation in allocations:
+            if allocation.get("JobID") in self.jobs:
+                self.note_allocation(allocation)
+        for evaluation in blocked:
+            self.note_evaluation(evaluation)
+
+    # -- what is taken ---------------------------------------------------------------------------------------------
+
+    def on_node(self, node_id: str) -> list[tuple[Known, Document]]:
+        """Return our jobs' allocations that a node holds."""
+        return [
+            (known, allocation)
+            for known in self.jobs.values()
+            for allocation in known.allocations.values()
+            if allocation.get("NodeID") == node_id and allocation.get("ClientStatus") not in OVER
+        ]
