@@ -35,7 +35,7 @@ down: $(SETUP) ## stop the platform and its labs; DOWN="--keep-labs --state DIR"
 test: $(SETUP) $(DASHBOARD) ## all tests that need no browser, no container engine and no cluster
 	@mkdir -p build
 	@tools/node.sh npm --prefix dashboard test --silent
-	@$(PYTEST) -m "not browser and not chaos" $(JUNIT) $(TEST)
+	@$(PYTEST) -m "not browser and not chaos and not vm" $(JUNIT) $(TEST)
 
 test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (installs Debian's chromium when absent)
 	@mkdir -p build
@@ -49,6 +49,16 @@ test-chaos: $(SETUP) $(DASHBOARD) ## harm every part at every step of labs' live
 test-chaos-full: $(SETUP) $(DASHBOARD) ## all combinations of who, when and how, and what takes long: hours
 	@mkdir -p build
 	@DATALABS_CHAOS_FULL=1 $(PYTEST) -m chaos tests $(JUNIT) $(TEST)
+
+vm-tools: ## install what virtual machines and their image need, from Debian's packages (needs root)
+	@apt-get install --quiet --yes --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap zstd e2fsprogs
+
+vm-image: ## build the disk of the Linux desktop under build/vm (needs root and a Debian mirror; DEBIAN_MIRROR=URL)
+	@images/vm/build.sh build/vm
+
+test-vm: $(SETUP) ## the tests with real virtual machines; the slow one needs `make vm-image`
+	@mkdir -p build
+	@$(PYTEST) -m vm $(JUNIT) $(TEST)
 
 check: $(SETUP) $(DASHBOARD) ## formatting, lint, types, import rules, and that generated files are up to date
 	@$(BIN)/ruff format --check .
@@ -87,4 +97,4 @@ clean: ## remove what was built (never a state folder)
 	@rm -rf build .venv dashboard/node_modules dashboard/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup dashboard up down test test-browser test-chaos test-chaos-full check contracts format lock bench bench-idle screenshots clean
+.PHONY: vm-tools vm-image test-vm help setup dashboard up down test test-browser test-chaos test-chaos-full check contracts format lock bench bench-idle screenshots clean
