@@ -1,4 +1,4 @@
-"""`datalabs up`, `down`, `status`, `logs` and `config`."""
+"""`datalabs up`, `down`, `status`, `logs`, `config`, `backup` and `restore`."""
 
 import json
 import os
@@ -42,6 +42,8 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(logs)
     app.command()(config)
+    app.command()(backup)
+    app.command()(restore)
 
 
 def up(
@@ -208,6 +210,41 @@ def config(
     for one in origins:
         table.add_row(one.name, one.value, one.origin, one.description)
     Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    *,
+    state: State = None,
+) -> None:
+    """Write the running platform's databases, keys and settings into a folder; people's files are copied apart."""
+    from datalabs_standalone import archive, settings_file  # noqa: PLC0415
+    from datalabs_standalone.postgres import PostgresServer  # noqa: PLC0415
+
+    platform = _folder(state)
+    with failures_as_lines():
+        if not platform.settings_file.exists():
+            raise NotRunningError(f"{platform.root} has no platform.")
+        words = settings_file.read(platform.settings_file)["postgres"]["passwords"]
+        server = PostgresServer(folder=platform.root / "postgres", socket_folder=platform.run)
+        made = archive.back_up(platform, folder, server=server, passwords=words)
+    typer.echo(f"backed up to {made}; copy {platform.root / 'volumes'} with your own tool")
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A folder that `datalabs backup` made.")],
+    *,
+    state: State = None,
+) -> None:
+    """Make a new state folder from a backup; then `datalabs up` on it."""
+    from datalabs_standalone import archive  # noqa: PLC0415
+
+    platform = _folder(state)
+    with failures_as_lines():
+        archive.restore(folder, platform)
+    typer.echo(
+        f"restored to {platform.root}; bring its volumes/ back, then `datalabs up --state {platform.root}`"
+    )
 
 
 def _folder(named: Path | None) -> StateFolder:

@@ -8,6 +8,7 @@
 | `prepare` | makes settings, keys, accounts and the third-party parts' configuration in the state folder, once |
 | `nats NAME`, `postgres`, `envoy` | becomes that part |
 | `foundation` | declares streams, makes databases, migrates; repeatable, before any service starts |
+| `backup FOLDER`, `restore FOLDER` | writes the databases, keys and settings there; fills empty databases from there |
 | `service NAME` | becomes that service, its sockets in a folder of this container's own |
 
 Services find one another through NATS only. The edge reaches the gateways, the observer takes spans, and everybody
@@ -27,7 +28,7 @@ from pydantic import Field, SecretStr
 from datalabs_contracts.rpc import SERVICES
 from datalabs_runtime import topology
 from datalabs_runtime.settings import NatsSettings, PostgresSettings, Settings, SettingsError, load
-from datalabs_standalone import credentials, nats, postgres
+from datalabs_standalone import archive, credentials, nats, postgres
 from datalabs_standalone.configuration import Configuration, configure
 from datalabs_standalone.edge import write_config
 from datalabs_standalone.failures import StandaloneError
@@ -165,6 +166,19 @@ def foundation(deployment: Deployment) -> None:
         sys.stdout.write(f"{service}: {migrations_of(service)}\n")
 
 
+def back_up(deployment: Deployment, folder: Path) -> None:
+    """Back up the running databases, with keys and settings."""
+    words = {name: word.get_secret_value() for name, word in load(PostgresSettings).passwords.items()}
+    made = archive.back_up(deployment.state, folder, server=deployment.postgres_server, passwords=words)
+    sys.stdout.write(f"backed up to {made}\n")
+
+
+def restore(deployment: Deployment, folder: Path) -> None:
+    """Fill the empty databases of a new deployment, whose state volume holds the backup's keys and settings."""
+    words = {name: word.get_secret_value() for name, word in load(PostgresSettings).passwords.items()}
+    archive.fill(folder, deployment.postgres_server, passwords=words)
+
+
 def become(argv: list[str]) -> None:
     """Replace this process: the container's first one is the part itself."""
     os.execvpe(argv[0], argv, dict(os.environ))  # noqa: S606 - no shell is wanted
@@ -212,6 +226,10 @@ def main(words: list[str]) -> int:
                 become_postgres(Deployment.here())
             case ["envoy"]:
                 become_envoy(Deployment.here())
+            case ["backup", folder]:
+                back_up(Deployment.here(), Path(folder))
+            case ["restore", folder]:
+                restore(Deployment.here(), Path(folder))
             case ["service", name] if name in SERVICES:
                 become_service(name)
             case _:
