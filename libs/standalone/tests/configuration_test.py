@@ -10,7 +10,7 @@ from datalabs_contracts.rpc import SERVICES
 from datalabs_runtime.settings import NatsSettings, PlatformSettings, PostgresSettings, load
 from datalabs_standalone import configuration, credentials, settings_file
 from datalabs_standalone.described import all_settings
-from datalabs_standalone.failures import PortTakenError, SettingsError, UnsupportedError
+from datalabs_standalone.failures import PortTakenError, SettingsError
 from datalabs_standalone.options import UpOptions, domain_notice
 from datalabs_standalone.state import StateFolder
 
@@ -138,7 +138,7 @@ def test_nats_moves_when_its_port_was_taken_meanwhile(state: StateFolder) -> Non
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (UpOptions(scheduler="nomad"), UnsupportedError),
+        (UpOptions(scheduler="swarm"), SettingsError),
         (UpOptions(scheduler="slurm"), SettingsError),
         (UpOptions(public_url="labs.example.org"), SettingsError),
         (UpOptions(public_url="https://example.org/path"), SettingsError),

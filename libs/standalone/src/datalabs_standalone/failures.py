@@ -77,13 +77,6 @@ class StateUnusableError(StandaloneError):
     exit_status = 16
 
 
-class UnsupportedError(StandaloneError):
-    """An option asks for what this version does not have."""
-
-    code = "not_in_this_version"
-    exit_status = 17
-
-
 class SettingsError(StandaloneError):
     """`datalabs.toml` or an option cannot be read."""
 

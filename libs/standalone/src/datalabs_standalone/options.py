@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from datalabs_standalone.failures import SettingsError, UnsupportedError
+from datalabs_standalone.failures import SettingsError
 
 _SCHEDULERS = ("auto", "local", "nomad")
 LOOPBACK = "127.0.0.1"
@@ -24,10 +24,6 @@ class UpOptions:
         """Refuse what cannot be."""
         if self.scheduler is not None and self.scheduler not in _SCHEDULERS:
             raise SettingsError(f"--scheduler is one of {', '.join(_SCHEDULERS)}, not {self.scheduler!r}.")
-        if self.scheduler == "nomad":
-            raise UnsupportedError(
-                "the Nomad scheduler is not part of this version; leave --scheduler away or use --scheduler local."
-            )
         if self.public_url is not None:
             parts = urlsplit(self.public_url)
             if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:

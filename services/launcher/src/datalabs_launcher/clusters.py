@@ -1,32 +1,91 @@
 """Which cluster labs run on; the only place that knows the adapters."""
 
+import hashlib
+import json
+from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from datalabs_contracts.datalabs import Runtime
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.federation import Federation, Member
 from datalabs_launcher.local.adapter import LocalScheduler
 from datalabs_launcher.local.config import LOCAL, LocalSettings
+from datalabs_launcher.nomad.adapter import NomadScheduler
+from datalabs_launcher.nomad.config import NOMAD, NomadSettings
 from datalabs_launcher.scheduler import Scheduler
 from datalabs_runtime.settings import PlatformSettings, SettingsError, load
 
+AUTO = "auto"
+FOUND = "nomad.found"
+"""A note in the state folder: labs may run on the Nomad that was found, so it is asked for ever after."""
+LOOK_SECONDS = 1.0
+
 
 def cluster_of(settings: LauncherSettings, platform: PlatformSettings, config: Path | None) -> Scheduler:
-    """Return the clusters that the settings name, as one.
+    """Return the clusters that the settings name, as one: Nomad first, where there is one, then this machine.
 
     Raises `SettingsError` for one that there is not.
     """
-    if settings.scheduler not in {"auto", "local"}:
+    if settings.scheduler not in {AUTO, LOCAL, NOMAD}:
         raise SettingsError(f"launcher.scheduler: there is no scheduler {settings.scheduler!r}")
-    address, port = _door(platform)
-    local = LocalScheduler(
-        state_folder=platform.state_folder,
-        settings=load(LocalSettings, config),
-        api_address=address,
-        api_port=port,
+    members: list[Member] = []
+    own = load(LocalSettings, config)
+    nomad = load(NomadSettings, config)
+    if settings.scheduler == NOMAD or (
+        settings.scheduler == AUTO and _has_nomad(nomad, platform.state_folder)
+    ):
+        members.append(_nomad(nomad, own, platform))
+    if settings.scheduler != NOMAD:
+        address, port = _door(platform)
+        local = LocalScheduler(
+            state_folder=platform.state_folder,
+            settings=own,
+            api_address=address,
+            api_port=port,
+        )
+        members.append(Member(LOCAL, local))
+    return Federation(members)
+
+
+def _nomad(settings: NomadSettings, own: LocalSettings, platform: PlatformSettings) -> Member:
+    """Return Nomad; labs of its kinds wait for it while it is away, and run nowhere else meanwhile."""
+    scheduler = NomadScheduler(
+        settings=settings,
+        platform=platform_name(platform.edge_key_file.read_bytes()),
+        processes_per_lab=own.processes_per_lab,
+        log_mib=own.log_mib,
     )
-    return Federation([Member(LOCAL, local)])
+    claims = (Runtime.CONTAINER, Runtime.VM) if settings.nomad_image_disks else (Runtime.CONTAINER,)
+    return Member(NOMAD, scheduler, claims)
+
+
+def platform_name(edge_key: bytes) -> str:
+    """Return what marks this platform's jobs on a cluster that others use too: the same for all its replicas."""
+    return hashlib.sha256(b"platform:" + edge_key).hexdigest()[:16]
+
+
+def _has_nomad(settings: NomadSettings, state_folder: Path) -> bool:
+    """Return whether there is a Nomad: named, answering on this machine, or found there before.
+
+    A program on PATH is none, and starts none.
+    """
+    note = state_folder / FOUND
+    if settings.named or note.exists():
+        return True
+    usual = urlsplit(settings.address)
+    connection = HTTPConnection(usual.hostname or "", usual.port or 0, timeout=LOOK_SECONDS)
+    try:
+        connection.request("GET", "/v1/status/leader")
+        found = bool(json.loads(connection.getresponse().read()))
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    if found:
+        note.write_text(f"{settings.address}\n")
+    return found
 
 
 def _door(platform: PlatformSettings) -> tuple[str | None, int]:

@@ -102,6 +102,16 @@ class NomadClient:
         wanted = {"task_states": "true", "resources": "true", "filter": f'JobID matches "^{prefix}"'}
         return await self._pages("allocations", wanted)
 
+    async def other_allocations(self, prefix: str) -> list[Document]:
+        """Return what runs beside those jobs, in all namespaces that the token may read."""
+        wanted = {
+            "resources": "true",
+            "namespace": "*",
+            "filter": f'JobID not matches "^{prefix}" and (ClientStatus == "running" or ClientStatus == "pending")',
+        }
+        found, _ = await self._pages("allocations", wanted)
+        return found
+
     async def evaluations_of(self, job_id: str) -> list[Document]:
         """Return the evaluations of a job."""
         answer = await self._read("job", job_id, "evaluations")

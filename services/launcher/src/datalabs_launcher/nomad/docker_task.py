@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from datalabs_contracts.datalabs import ContainerRuntime
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.nomad.tasks import MAIN, PORT, Task, nanoseconds, resources_of
@@ -11,6 +12,10 @@ from datalabs_launcher.scheduler import LabJob
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside the container's own network
 MIB = 2**20
 SMALLEST_TMP_MIB = 64
+SOURCE = "/run/datalabs/source"
+"""Where the entry's own files are in the lab."""
+PRIVATE = "/run/lab"
+PACKAGES = ".datalabs/packages"
 TASK_API = "/secrets/api.sock"
 """Nomad puts its API's socket into every task; it wants a token, and labs have none, but it is none of theirs."""
 
@@ -27,28 +32,27 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
         home=HOME,
         scratch=SCRATCH,
         data=DATA,
-        source=job.source,
+        source=SOURCE,
         origin=job.origin,
+        packages=packages_folder(job),
         parameters=job.parameters,
     )
-    temporary = max(SMALLEST_TMP_MIB, job.memory_mib // 4) * MIB
     config: dict[str, Any] = {
         "image": job.container.image,
         "init": True,
         "cap_drop": ["all"],
         "security_opt": ["no-new-privileges"],
         "pids_limit": pids,
-        "shm_size": job.container.shm_mib * MIB,
+        "shm_size": min(job.container.shm_mib, job.memory_mib) * MIB,
         "readonly_rootfs": job.container.read_only,
         "cpu_hard_limit": settings.nomad_cpu_hard_limit,
-        "mount": [
-            *(_bind(mount.source, mount.target, read_only=mount.read_only) for mount in job.mounts),
-            _bind("/dev/null", TASK_API, read_only=True),
-            *(_memory(target, temporary) for target in ("/tmp", "/run")),  # noqa: S108 - the container's own
-        ],
+        "mount": _mounts(job, job.container),
+        "ulimit": [{"core": "0:0"}],
     }
     if not job.batch:
         config["ports"] = [PORT]
+    if any(mount.target == HOME for mount in job.mounts):
+        config["work_dir"] = HOME
     if job.container.command:
         config["args"] = fill_command(job.container.command, fields)
     if settings.nomad_network:
@@ -59,6 +63,7 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
         "Name": MAIN,
         "Driver": "docker",
         "User": f"{job.uid}:{job.uid}",
+        "Templates": [_own_file("passwd", _passwd(job)), _own_file("group", _group(job))],
         "Leader": True,
         "Config": config,
         "Env": {
@@ -66,6 +71,7 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
             **fill_environment(job.container.environment, fields),
             **job.environment,
             "DATALABS_PORT": str(port),
+            "IF_main_port": str(port),
         },
         "Resources": resources_of(job, settings),
         "KillTimeout": nanoseconds(job.stop_seconds),
@@ -73,12 +79,52 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
     }
 
 
+def packages_folder(job: LabJob) -> str:
+    """Return where packages lie that this person adds to this version."""
+    return f"{HOME}/{PACKAGES}/{job.datalab}-{job.version}"
+
+
+def _mounts(job: LabJob, container: ContainerRuntime) -> list[dict[str, Any]]:
+    """Return what the container sees beside its image: volumes, its own files; nothing of Nomad's."""
+    found = [_bind(one.source, one.target, read_only=one.read_only) for one in job.mounts]
+    wanted = [*container.command, *container.environment.values()]
+    if job.source and any("{source}" in text for text in wanted):
+        found.append(_bind(job.source, SOURCE, read_only=True))
+    found += [_bind(f"local/{name}", f"/etc/{name}", read_only=True) for name in ("passwd", "group")]
+    found += [_bind("/dev/null", TASK_API, read_only=True), _memory(PRIVATE, 8)]
+    if container.read_only:
+        room = max(SMALLEST_TMP_MIB, job.memory_mib // 4)
+        found += [
+            _memory("/tmp", room),  # noqa: S108 - the lab's own
+            _memory("/var/tmp", 64),  # noqa: S108 - the lab's own
+            _memory("/run", 8),
+        ]
+    return sorted(found, key=lambda mount: str(mount["target"]))
+
+
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
     return {"type": "bind", "source": source, "target": target, "readonly": read_only}
 
 
-def _memory(target: str, size: int) -> dict[str, Any]:
-    return {"type": "tmpfs", "target": target, "tmpfs_options": {"mode": 0o1777, "size": size}}
+def _memory(target: str, mib: int) -> dict[str, Any]:
+    return {"type": "tmpfs", "target": target, "tmpfs_options": {"mode": 0o1777, "size": mib * MIB}}
+
+
+def _own_file(name: str, text: str) -> dict[str, Any]:
+    """Return a file that is made beside the container and mounted into it."""
+    return {"EmbeddedTmpl": text, "DestPath": f"local/{name}", "ChangeMode": "noop", "Perms": "0444"}
+
+
+def _passwd(job: LabJob) -> str:
+    return (
+        f"{job.owner}:x:{job.uid}:{job.uid}:{job.owner}:{HOME}:/bin/bash\n"
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    )
+
+
+def _group(job: LabJob) -> str:
+    return f"{job.owner}:x:{job.uid}:\nroot:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
 
 
 def _environment(job: LabJob) -> dict[str, str]:
@@ -88,6 +134,9 @@ def _environment(job: LabJob) -> dict[str, str]:
         "LOGNAME": job.owner,
         "DATALABS_USER": job.owner,
         "DATALABS_ADDRESS": EVERYWHERE,
+        "DATALABS_PACKAGES": packages_folder(job),
         "DATALABS_ROOT": "",
-        "LANG": "C.UTF-8",
+        "XDG_RUNTIME_DIR": PRIVATE,
+        "JUPYTER_RUNTIME_DIR": f"{PRIVATE}/jupyter",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }

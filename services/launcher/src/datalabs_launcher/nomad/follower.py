@@ -115,8 +115,9 @@ class Follower:
             jobs, index = await self._client.jobs(self._prefix)
             allocations, _ = await self._client.allocations(self._prefix)
             blocked = await self._client.blocked()
+            others = await self._client.other_allocations(self._prefix)
             nodes = await self._client.nodes()
-        self._view.replace(jobs=jobs, allocations=allocations, blocked=blocked, index=index)
+        self._view.replace(jobs=jobs, allocations=allocations, blocked=blocked, others=others, index=index)
         listed = {str(node["ID"]) for node in nodes}
         for node_id in [one for one in self._view.nodes if one not in listed]:
             del self._view.nodes[node_id]

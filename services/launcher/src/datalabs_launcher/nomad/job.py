@@ -161,8 +161,8 @@ def _tasks(job: LabJob, cluster: Cluster, disk: vm_task.Disk | None) -> list[Tas
             tasks = [process_task.task_of(job, cluster.settings)]
     for task in tasks:
         task["LogConfig"] = {"MaxFiles": 2, "MaxFileSizeMB": cluster.log_mib}
-        if task["Name"] == MAIN and "Templates" not in task and secrets_of(job):
-            task["Templates"] = [_secrets_template(job)]
+        if task["Name"] == MAIN and job.runtime is not Runtime.VM and secrets_of(job):
+            task["Templates"] = [*task.get("Templates", []), _secrets_template(job)]
     return tasks
 
 

@@ -1,6 +1,6 @@
 """The cluster's machines as operators and the queue see them. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datalabs_contracts.datalabs import Runtime
@@ -51,17 +51,18 @@ def runtimes_of(node: Document, settings: NomadSettings) -> list[Runtime]:
     return found
 
 
-def node_of(node: Document, allocations: Iterable[Document], settings: NomadSettings) -> Node:
-    """Return a machine with what is taken on it."""
+def node_of(
+    node: Document, labs: Sequence[Document], others: Sequence[Document], settings: NomadSettings
+) -> Node:
+    """Return a machine with what is taken on it: by labs, and by whatever else Nomad runs there."""
     whole, kept = node.get("NodeResources") or {}, node.get("ReservedResources") or {}
 
     def free(kind: str, name: str) -> int:
         return int((whole.get(kind) or {}).get(name) or 0) - int((kept.get(kind) or {}).get(name) or 0)
 
-    mhz, memory, disk, labs = 0, 0, 0, 0
+    mhz, memory, disk = 0, 0, 0
     taken: dict[str, int] = {}
-    for allocation in allocations:
-        labs += 1
+    for allocation in [*labs, *others]:
         resources = allocation.get("AllocatedResources") or {}
         disk += int((resources.get("Shared") or {}).get("DiskMB") or 0)
         for task in (resources.get("Tasks") or {}).values():
@@ -84,7 +85,7 @@ def node_of(node: Document, allocations: Iterable[Document], settings: NomadSett
         memory_taken_mib=memory,
         disk_taken_mib=disk,
         gpus_taken=taken,
-        labs=labs,
+        labs=len(labs),
     )
 
 

@@ -185,13 +185,13 @@ def _ended(known: Known, allocation: Document, task: Document, at: datetime) -> 
     terminated = next((one for one in reversed(events) if one.get("Type") == "Terminated"), None)
     killing = next((position for position, one in enumerate(events) if one.get("Type") == "Killing"), None)
     asked = killing is not None and (terminated is None or events.index(terminated) > killing)
-    asked = asked or (terminated is None and (known.stop or allocation.get("DesiredStatus") == "stop"))
+    text, blame = _cause(known, allocation, events)
+    asked = asked or (terminated is None and not text and (known.stop or _ended_by_nomad(allocation)))
     details: Document = (terminated or {}).get("Details") or {}
     code = int(details["exit_code"]) if "exit_code" in details else None
     signal = int(details.get("signal") or 0) or None
     if signal is None and code is not None and code in SIGNALS:
         signal = code - 128
-    text, blame = _cause(known, allocation, events)
     if not blame and asked and not known.stop:
         text, blame = _somebody_elses_wish(allocation)
     return JobEnd(
@@ -206,6 +206,10 @@ def _ended(known: Known, allocation: Document, task: Document, at: datetime) -> 
         asked=asked,
         text=text,
     )
+
+
+def _ended_by_nomad(allocation: Document) -> bool:
+    return allocation.get("DesiredStatus") in {"stop", "evict"}
 
 
 def _somebody_elses_wish(allocation: Document) -> tuple[str, str]:

@@ -42,15 +42,18 @@ class View:
         self._platform, self._prefix = platform, prefix
         self.jobs: dict[str, Known] = {}
         self.nodes: dict[str, Document] = {}
+        self.others: list[Document] = []
         self.index = 0
+        self._forgotten: set[str] = set()
 
     def ours(self, known: Known) -> bool:
         """Whether a job belongs to this platform."""
         return known.meta.get("datalabs_platform") == self._platform
 
     def forget(self, job_id: str) -> None:
-        """Drop a job that was purged."""
+        """Drop a job that was purged; its last events are still to come."""
         self.jobs.pop(job_id, None)
+        self._forgotten.add(job_id)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -61,7 +64,7 @@ class View:
             self.note_node(event.payload)
             return None
         job_id = str(event.payload.get("ID" if event.topic == "Job" else "JobID", ""))
-        if not job_id.startswith(self._prefix):
+        if not job_id.startswith(self._prefix) or job_id in self._forgotten:
             return None
         match event.topic:
             case "Job" if event.type == "JobDeregistered" and not event.payload.get("Stop"):
@@ -136,6 +139,7 @@ class View:
         jobs: Sequence[Document],
         allocations: Sequence[Document],
         blocked: Iterable[Document],
+        others: Sequence[Document],
         index: int,
     ) -> None:
         """Put everything right by lists that were true at `index` or later.
@@ -150,25 +154,29 @@ class View:
                 self.nodes.clear()
         self.index = max(index, 0) if not self.jobs else max(self.index, index)
         listed = {str(job["ID"]) for job in jobs}
+        self._forgotten &= listed | {str(one["JobID"]) for one in allocations}
         for job_id in [
             one for one, known in self.jobs.items() if one not in listed and known.modified <= index
         ]:
             del self.jobs[job_id]
         for job in jobs:
-            self.note_job(job)
+            if str(job["ID"]) not in self._forgotten:
+                self.note_job(job)
         for allocation in allocations:
             if allocation.get("JobID") in self.jobs:
                 self.note_allocation(allocation)
         for evaluation in blocked:
             self.note_evaluation(evaluation)
+        self.others = list(others)
 
     # -- what is taken ---------------------------------------------------------------------------------------------
 
-    def on_node(self, node_id: str) -> list[tuple[Known, Document]]:
-        """Return our jobs' allocations that a node holds."""
-        return [
-            (known, allocation)
+    def on_node(self, node_id: str) -> tuple[list[Document], list[Document]]:
+        """Return the labs' allocations that a node holds, and those of whatever else runs there."""
+        labs = [
+            allocation
             for known in self.jobs.values()
             for allocation in known.allocations.values()
             if allocation.get("NodeID") == node_id and allocation.get("ClientStatus") not in OVER
         ]
+        return labs, [one for one in self.others if one.get("NodeID") == node_id]
