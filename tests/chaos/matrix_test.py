@@ -8,6 +8,7 @@ import os
 import random
 import uuid
 
+import httpx2
 import pytest
 
 from datalabs_client.client import LaunchedLab
@@ -19,7 +20,7 @@ from tests.chaos.conftest import SEED, Stage
 from tests.chaos.holds import Hold
 from tests.chaos.matrix import AT_RANDOM, Cell, How, Life, every_cell, lives, pairwise
 
-pytestmark = [pytest.mark.chaos, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
 FULL = os.environ.get("DATALABS_CHAOS_FULL") == "1"
 CELLS = every_cell() if FULL else pairwise(every_cell(), SEED)
@@ -53,6 +54,8 @@ async def launched(stage: Stage, key: str) -> LaunchedLab:
         while True:
             try:
                 return await stage.ada.launch("stub", idempotency_key=key)
+            except httpx2.TransportError:
+                await asyncio.sleep(verdict.PAUSE)
             except ProblemError as problem:
                 if problem.code not in {ProblemCode.SERVICE_UNAVAILABLE, ProblemCode.DEADLINE_EXCEEDED}:
                     raise
@@ -110,7 +113,7 @@ async def test_nothing_is_left_of_all_lives(stage: Stage) -> None:
         used = (await stage.ada.me())["limits"]["used"]
         return bool(used["labs"] == 0 and used["cores"] == 0)
 
-    await verdict.until("all reservations are given back", nothing_used, seconds=120)
+    await verdict.until("all reservations are given back", nothing_used, seconds=90)
     assert [one.id for one in await stage.ada.labs() if not one.lab.state.ended] == []
     assert sorted((stage.platform.state / "labs").glob("lab-*")) == []
     print(f"messages: {stage.harm.messages}; records of the scheduler compared: {len(stage.records.ended)}")

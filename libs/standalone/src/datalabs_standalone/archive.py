@@ -110,7 +110,8 @@ def fill(folder: Path, server: postgres.PostgresServer, *, passwords: Mapping[st
         with psycopg.connect(
             host=str(server.socket_folder), port=server.port, user=name, password=words[service], dbname=name
         ) as connection:
-            connection.execute("UPDATE outbox SET published_at = NULL")
+            if connection.execute("SELECT to_regclass('outbox')").fetchone() != (None,):
+                connection.execute("UPDATE outbox SET published_at = NULL")
 
 
 def check(folder: Path) -> None:
