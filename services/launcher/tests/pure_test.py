@@ -26,7 +26,7 @@ from datalabs_launcher.ends import KEPT_BYTES, judge, kept_lines, last_lines
 from datalabs_launcher.expiry import outlook
 from datalabs_launcher.launches import _of_specification, _untouched
 from datalabs_launcher.models import AttemptRecord, LabRecord, Moment
-from datalabs_launcher.placement import Site
+from datalabs_launcher.placement import Site, open_path
 from datalabs_launcher.scheduler import JobEnd
 from datalabs_launcher.timeline import phases_of, timeline_of, usual
 from datalabs_launcher.tokens import write_private
@@ -252,6 +252,15 @@ def test_the_earlier_rule_wins_and_zero_minutes_mean_never() -> None:
     assert outlook(lab, at(1800)).reason is Reason.IDLE
     assert outlook(replace(lab, last_active_at=at(7000)), at(7200)).reason is Reason.EXPIRED
     assert outlook(record(idle=0), at(10**7)) == outlook(record(idle=0), at(0))
+
+
+def test_a_desktop_is_entered_by_the_gateways_page() -> None:
+    site = Site(scheme="http", domain="localhost", port=8080, api_url="", edge_key=b"k")
+    assert open_path(record(), site=site) == "/"
+    desktop = record(kind=Kind.DESKTOP)
+    assert open_path(desktop, site=site) == "/.datalabs/desktop"
+    own = {**desktop.specification_document, "open_path": "/vnc.html"}
+    assert open_path(replace(desktop, specification_document=own), site=site) == "/vnc.html"
 
 
 def test_origins_name_a_port_only_when_it_is_unusual() -> None:

@@ -16,11 +16,14 @@ from datalabs_gateway.border import Border
 from datalabs_gateway.catalogue import Catalogue
 from datalabs_gateway.config import GatewaySettings
 from datalabs_gateway.dashboard import Dashboard
+from datalabs_gateway.desktop import DesktopPage
 from datalabs_gateway.documents import ContractFiles
+from datalabs_gateway.doorstep import Doorstep
 from datalabs_gateway.entries import Entries
 from datalabs_gateway.feeding import Feed
 from datalabs_gateway.gateway import Gateway
 from datalabs_gateway.lab_origins import LabOrigins
+from datalabs_gateway.lab_pages import LabPages
 from datalabs_gateway.lab_tokens import LabTokens
 from datalabs_gateway.labs import Labs
 from datalabs_gateway.limits import Buckets, Limits
@@ -81,7 +84,7 @@ def build_parts(config: Path | None = None, *, clock: Clock | None = None) -> Pa
     settings = load(GatewaySettings, config)
     platform = load(PlatformSettings, config)
     clock = clock or SystemClock()
-    health = Health(SERVICE, platform.health_socket(SERVICE))
+    health = Health(SERVICE, platform.health_socket(SERVICE), port=platform.metrics_port)
     signer = Signer.read(SERVICE, platform.identities)
     messaging = Messaging(
         SERVICE,
@@ -163,7 +166,7 @@ def build_parts(config: Path | None = None, *, clock: Clock | None = None) -> Pa
         contracts=ContractFiles(folder=settings.documents_folder, make_openapi=lambda: build_openapi(api)),
         readiness=readiness,
     )
-    limits = _limits(settings)
+    limits, pages = _limits(settings), LabPages(site)
     answers = Answers(is_https=site.is_https)
     border = Border(
         gateway=gateway,
@@ -176,7 +179,18 @@ def build_parts(config: Path | None = None, *, clock: Clock | None = None) -> Pa
             headers=[*answers.headers, API_POLICY],
         ),
         dashboard=Dashboard(settings.dashboard_folder),
-        lab_origins=LabOrigins(entries=entries, site=site),
+        lab_origins=LabOrigins(
+            entries=entries,
+            pages=pages,
+            doorstep=Doorstep(
+                entries=entries,
+                labs=labs,
+                live=live,
+                desktop=DesktopPage(settings.dashboard_folder),
+                pages=pages,
+                site=site,
+            ),
+        ),
         limits=limits,
         answers=answers,
         sampled_reads=Buckets(rate=SAMPLED_READS_PER_SECOND, burst=10 * SAMPLED_READS_PER_SECOND),

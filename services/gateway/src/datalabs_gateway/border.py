@@ -37,6 +37,9 @@ SCOPE_GATEWAY = "datalabs.gateway"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC = frozenset({"/api/v1/session", "/api/v1/openapi.json", "/api/v1/asyncapi.json", "/api/v1/telemetry"})
 PUBLIC_BELOW = ("/api/v1/providers", "/api/v1/oidc/", "/api/v1/auth/", "/api/v1/telemetry/")
+LAB_EVENTS = "/.datalabs/events"
+STREAMS = frozenset({"/api/v1/events", "lab events"})
+"""Answers that last as long as somebody looks; their time says nothing."""
 OWN_SITES = frozenset({b"same-origin", b"none"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -144,7 +147,7 @@ class Border:
                 otel_context.detach(token)
             route = _route(scope, lab_id)
         REQUESTS.labels(method, route, str(status[0]), str(scope.get(SCOPE_CODE, ""))).inc()
-        if route != "/api/v1/events":
+        if route not in STREAMS:
             DURATION.labels(route).observe(perf_counter() - begun)
 
     def _is_sampled(self, method: str, parent: SpanContext | None) -> bool:
@@ -279,7 +282,10 @@ def _address(headers: Any) -> str:
 def _route(scope: Scope, lab_id: str | None) -> str:
     """Return the route's template, a name of low cardinality."""
     if lab_id is not None:
-        return "lab " + ("authorise" if scope["path"].startswith("/edge/") else "entry")
+        asked: str = scope["path"]
+        if asked == LAB_EVENTS:
+            return "lab events"
+        return "lab authorise" if asked.startswith("/edge/") else "lab doorstep"
     route = scope.get("route")
     path = getattr(route, "path", None)
     if path is None:

@@ -146,12 +146,17 @@ class Entries:
         entry = await self._entry(secret)
         if entry is None or entry.lab_id != lab_id:
             raise NoEntryError
-        try:
-            caller = await self._sessions.resolve(entry.session_sha256, max_age=self._check_seconds)
-        except SessionGoneError as error:
-            self._known.pop(entry.secret_sha256, None)
-            raise NoEntryError from error
-        return await self._pass(entry, caller)
+        return await self._pass(entry, await self._caller(entry))
+
+    async def whose(self, lab_id: str, secret: str | None) -> tuple[Lab, Caller]:
+        """Return the lab that a browser was let in to, in whatever state it is now, and who let it in.
+
+        Raises NoEntryError, LabClosedError when the lab is no more, ProblemError when a service is away.
+        """
+        entry = await self._entry(secret)
+        if entry is None or entry.lab_id != lab_id:
+            raise NoEntryError
+        return await self._theirs(entry, await self._caller(entry))
 
     async def forget_session(self, session_id: str) -> None:
         """Remove the entries of a platform session that has ended."""
@@ -195,7 +200,14 @@ class Entries:
         if len(self._known) > CACHED_ENTRIES:
             self._known.popitem(last=False)
 
-    async def _pass(self, entry: LabSession, caller: Caller) -> Pass:
+    async def _caller(self, entry: LabSession) -> Caller:
+        try:
+            return await self._sessions.resolve(entry.session_sha256, max_age=self._check_seconds)
+        except SessionGoneError as error:
+            self._known.pop(entry.secret_sha256, None)
+            raise NoEntryError from error
+
+    async def _theirs(self, entry: LabSession, caller: Caller) -> tuple[Lab, Caller]:
         try:
             lab = await self._labs.find(entry.lab_id, caller)
         except ProblemError as error:
@@ -204,6 +216,10 @@ class Entries:
             raise
         if lab.owner != entry.username or caller.username != entry.username or not caller.person.active:
             raise NoEntryError
+        return lab, caller
+
+    async def _pass(self, entry: LabSession, caller: Caller) -> Pass:
+        lab, _ = await self._theirs(entry, caller)
         if lab.state not in OPEN_STATES:
             raise LabClosedError(lab.id, ended=lab.state.ended or lab.state is LabState.STOPPING)
         route = await self._route(lab, caller)

@@ -105,6 +105,8 @@ class Live:
             owner = _owner_of(event)
             if owner is not None:
                 audiences.append(owner)
+        if event.entity == "lab" and (alone := _lab_audience(event.entity_id)) in self._followers:
+            audiences.append(alone)
         self._number += 1
         frame = b"id: %b-%d\nevent: %b\ndata: %b\n\n" % (
             self._epoch.encode(),
@@ -170,6 +172,16 @@ class Live:
     ) -> AsyncIterator[bytes]:
         """Yield the frames of one caller until their session ends or the gateway stops."""
         audiences = (EVERYTHING,) if everything else (EVERYBODY, caller.username)
+        async for frames in self._stream(caller, audiences, last_event_id):
+            yield frames
+
+    def stream_of_lab(self, caller: Caller, lab_id: str) -> AsyncIterator[bytes]:
+        """Yield the frames of one lab; nothing is kept to go on from, so whoever comes back reads the lab again."""
+        return self._stream(caller, (_lab_audience(lab_id),), None)
+
+    async def _stream(
+        self, caller: Caller, audiences: tuple[str, ...], last_event_id: str | None
+    ) -> AsyncIterator[bytes]:
         resumed = self._place_of(last_event_id, audiences)
         follower = _Follower(
             audiences=audiences,
@@ -259,6 +271,10 @@ class Live:
 
 def _new_epoch() -> str:
     return secrets.token_hex(4)
+
+
+def _lab_audience(lab_id: str) -> str:
+    return f"lab {lab_id}"
 
 
 def _owner_of(event: Event) -> str | None:

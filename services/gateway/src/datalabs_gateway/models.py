@@ -9,7 +9,7 @@ from pydantic import Field
 from datalabs_contracts.base import Contract, Instant
 from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.ids import LabId, Username
-from datalabs_contracts.labs import Limits
+from datalabs_contracts.labs import Lab, Limits
 from datalabs_contracts.people import Role
 
 
@@ -30,6 +30,13 @@ class Opened(Contract):
     """Where to send the browser; the address works once and for a minute."""
 
     url: str
+
+
+class LabDoor(Contract):
+    """`GET /.datalabs/lab` on a lab's origin: the lab as it is now, and its page on the platform."""
+
+    lab: Lab
+    page: str
 
 
 class ProviderKind(StrEnum):

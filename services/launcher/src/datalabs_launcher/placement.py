@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datalabs_contracts.datalabs import Runtime, Runtimes
+from datalabs_contracts.datalabs import Kind, Runtime, Runtimes
 from datalabs_contracts.ids import job_id_of
 from datalabs_contracts.volumes import Mount
 from datalabs_launcher.commands import Fields, fill
@@ -17,6 +17,8 @@ from datalabs_runtime import telemetry
 HOME, SCRATCH, DATA = "/media/home", "/media/scratch", "/data"
 """Where a lab finds its files (DESIGN section 10)."""
 TOKEN_NAME = ".datalabs-token"  # noqa: S105 - a file's name
+DESKTOP_PAGE = "/.datalabs/desktop"
+"""The gateway's page on a lab's origin that shows a desktop."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -95,7 +97,12 @@ def fields_of(record: LabRecord, *, port: int, address: str, site: Site) -> Fiel
 
 
 def open_path(record: LabRecord, *, site: Site) -> str:
-    """Return the path at which the browser enters; it begins with one slash."""
+    """Return the path at which the browser enters; it begins with one slash.
+
+    A desktop speaks RFB and has no page of its own: the gateway's is entered unless the datalab names another.
+    """
+    if record.kind is Kind.DESKTOP and record.specification.open_path == "/":
+        return DESKTOP_PAGE
     fields = fields_of(record, port=record.port or 0, address=record.host or "", site=site)
     return "/" + fill(record.specification.open_path, fields).lstrip("/")
 
@@ -121,9 +128,10 @@ def job_of(record: LabRecord, mounts: Sequence[Mount], *, port: int, site: Site)
         cores=record.cores,
         memory_mib=record.memory_mib,
         disk_mib=record.disk_mib,
-        gpus=specification.size.gpus,
-        gpu_name=specification.size.gpu_name,
-        node_class=specification.size.node_class,
+        gpus=record.gpus,
+        gpu_name=record.gpu_name,
+        node_class=record.node_class,
+        node=record.place.partition("/")[2] if record.place else None,
         port=port,
         ready_path=specification.ready_path,
         ready_secret=specification.ready_secret,

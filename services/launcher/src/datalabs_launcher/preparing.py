@@ -81,7 +81,7 @@ class Preparing:
 
     async def _no_volumes(self, record: LabRecord, problem: ProblemError) -> Result:
         if problem.code in PASSING:
-            text = problem.detail or "The storage does not answer; trying again"
+            text = f"{str(problem).rstrip('.')}; trying again"
             record = await self._say(record, record.phase, text)
             return waiting(record, self._life.now() + timedelta(seconds=problem.retry_after or RETRY_SECONDS))
         full = problem.code is ProblemCode.DISK_FULL
