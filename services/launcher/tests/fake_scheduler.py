@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from datalabs_contracts.datalabs import EnvironmentSpecification, Runtime
-from datalabs_contracts.labs import Capacity, Reason, Sample
+from datalabs_contracts.labs import Capacity, Node, Reason, Sample
 from datalabs_launcher.scheduler import (
     EnvironmentProgress,
     JobEnd,
@@ -47,6 +47,8 @@ class FakeScheduler:
         self.graces: dict[str, float] = {}
         self.away = False
         self.cores, self.memory_mib = 32.0, 24_576
+        self.nodes: list[Node] = []
+        self.silent: list[str] = []
         self.offered = [Runtime.PROCESS]
         self.refusal: str | None = None
         self.environments: dict[str, list[EnvironmentProgress]] = {}
@@ -130,6 +132,24 @@ class FakeScheduler:
             memory_taken_mib=0,
             queued=0,
             runtimes=self.offered,
+            nodes=[self._node(node) for node in self.nodes],
+            away=self.silent,
+        )
+
+    def _node(self, node: Node) -> Node:
+        """A machine with what runs on it now, on top of what the test says that others have there."""
+        here = [
+            fake.job
+            for fake in self.fakes.values()
+            if fake.seen.node == node.name and fake.seen.state is not JobState.ENDED
+        ]
+        return node.model_copy(
+            update={
+                "cores_taken": node.cores_taken + sum(job.cores for job in here),
+                "memory_taken_mib": node.memory_taken_mib + sum(job.memory_mib for job in here),
+                "disk_taken_mib": node.disk_taken_mib + sum(job.disk_mib for job in here),
+                "labs": len(here),
+            }
         )
 
     async def may_start(self) -> bool:
@@ -241,7 +261,7 @@ class FakeScheduler:
                 state=JobState.RUNNING,
                 steps=(Step(name="sandbox", started_at=now, ended_at=now, text="Made its place"),),
                 started_at=now,
-                node="here",
+                node=job.node if self.nodes else "here",
             ),
         )
         self.fakes[job.job_id] = fake

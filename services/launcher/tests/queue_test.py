@@ -1,80 +1,13 @@
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from datalabs_contracts.labs import Capacity, Fit, LabState, LaunchBody, Reason
+from datalabs_contracts.labs import Fit, LabState, LaunchBody, Reason
 from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_launcher.models import Taken, Waiting
-from datalabs_launcher.queueing import fit, order, plan
 
 from .conftest import ADA, ADMIN, MakeRig, Rig
-from .fake_neighbours import SIZES
 
 READY, QUEUED = LabState.READY, LabState.QUEUED
-START = datetime(2026, 11, 2, tzinfo=UTC)
-
-
-def capacity(cores: float, memory_mib: int) -> Capacity:
-    return Capacity(
-        cores=cores, memory_mib=memory_mib, cores_taken=0, memory_taken_mib=0, queued=0, runtimes=[]
-    )
-
-
-def lab(number: int, *, cores: float = 1, memory_mib: int = 1024, owner: str = "ada") -> Waiting:
-    return Waiting(
-        lab_id=f"lab{number}",
-        owner=owner,
-        requested_at=START + timedelta(seconds=number),
-        cores=cores,
-        memory_mib=memory_mib,
-    )
-
-
-def test_the_first_that_does_not_fit_stops_those_behind_it() -> None:
-    decided = plan([lab(2), lab(1, cores=4), lab(0)], capacity(2, 9999), Taken(cores=0, memory_mib=0))
-    assert decided.admitted == ["lab0"]
-    assert decided.positions == {"lab1": 1, "lab2": 2}
-
-
-def test_who_is_over_its_own_limit_stops_nobody() -> None:
-    decided = plan([lab(0), lab(1)], capacity(1, 9999), Taken(cores=0, memory_mib=0), held={"lab0"})
-    assert decided.admitted == ["lab1"]
-    assert decided.positions == {"lab0": 1}
-
-
-def test_memory_is_never_promised_twice() -> None:
-    decided = plan([lab(0), lab(1)], capacity(99, 2048), Taken(cores=0, memory_mib=1024))
-    assert decided.admitted == ["lab0"]
-
-
-@given(
-    st.lists(st.tuples(st.floats(0.1, 8), st.integers(128, 8192), st.booleans()), max_size=12),
-    st.floats(0, 16),
-    st.integers(0, 16_384),
-)
-def test_a_plan_never_gives_more_than_there_is(
-    sizes: list[tuple[float, int, bool]], cores: float, memory: int
-) -> None:
-    waiting = [lab(number, cores=size[0], memory_mib=size[1]) for number, size in enumerate(sizes)]
-    held = {one.lab_id for one, size in zip(waiting, sizes, strict=True) if size[2]}
-    decided = plan(waiting, capacity(cores, memory), Taken(cores=0, memory_mib=0), held=held)
-    chosen = [one for one in waiting if one.lab_id in decided.admitted]
-    assert sum(one.cores for one in chosen) <= cores + 1e-3
-    assert sum(one.memory_mib for one in chosen) <= memory
-    assert sorted([*decided.admitted, *decided.positions]) == sorted(one.lab_id for one in waiting)
-    assert sorted(decided.positions.values()) == list(range(1, len(decided.positions) + 1))
-    assert [one.lab_id for one in order(waiting)] == [one.lab_id for one in waiting]
-
-
-def test_fit_says_now_queue_or_never() -> None:
-    free = Taken(cores=0, memory_mib=0)
-    assert fit(SIZES["small"], capacity(1, 1024), free, queued=0) is Fit.NOW
-    assert fit(SIZES["small"], capacity(1, 1024), free, queued=1) is Fit.QUEUE
-    assert fit(SIZES["small"], capacity(1, 1024), Taken(cores=1, memory_mib=0), queued=0) is Fit.QUEUE
-    assert fit(SIZES["huge"], capacity(1, 1024), free, queued=0) is Fit.NEVER
 
 
 async def test_what_does_not_fit_waits_with_its_place_and_without_its_quota(make_rig: MakeRig) -> None:
@@ -87,7 +20,7 @@ async def test_what_does_not_fit_waits_with_its_place_and_without_its_quota(make
     await rig.eventually(lambda: _position(rig, waiting[1].id, 2))
     first = await rig.lab(waiting[0].id)
     assert (first.state, first.queue_position) == (QUEUED, 1)
-    assert first.progress_text == "Waits for 0.5 cores and 0.75 GiB"
+    assert first.progress_text == "Needs 0.5 cores on one node; the largest free is 0"
     await rig.eventually(lambda: _reserved(rig, {record.id for record in running}))
     rig.scheduler.end(running[0].id, exit_code=0)
     await rig.until(waiting[0].id, READY)

@@ -197,6 +197,9 @@ class Preflight(Contract):
     size: Size
     runtime: Runtime | None = None
     queue_position: int | None = None
+    expected_start_at: Instant | None = Field(
+        default=None, description="When it may get its turn in the queue, judged by past runs."
+    )
     expected_seconds: float | None = None
     expected_phases: dict[str, float] = Field(
         default_factory=dict, description="Median seconds of each phase."

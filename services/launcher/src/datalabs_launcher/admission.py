@@ -1,23 +1,26 @@
-"""Lets queued labs in: capacity and the owner's limits are taken in one step, places are told when they change."""
+"""Lets queued labs in: room on a machine and the owner's limits are taken in one step; places are told at a pace."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from datalabs_contracts.labs import Capacity, LabState
+from datalabs_contracts.labs import Capacity, LabState, WaitReason
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_launcher import metrics
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.journal import Change, Journal
-from datalabs_launcher.models import QUEUED, VOLUMES, LabRecord, Taken
+from datalabs_launcher.models import QUEUED, VOLUMES, Amount, Held, LabRecord, Taken, Waiting
 from datalabs_launcher.neighbours import Holding, Neighbours
-from datalabs_launcher.queueing import Plan, can_fit, needs, plan
+from datalabs_launcher.nodes import homes_of, machines_of, total
+from datalabs_launcher.queueing import Plan, Rules, Wait, lapsed, order, plan
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
-from datalabs_launcher.store import labs
+from datalabs_launcher.store import labs, runs
+from datalabs_launcher.waits import RunTimes, expected
+from datalabs_launcher.words import at_limit
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
@@ -25,10 +28,18 @@ CAPACITY_SECONDS = 1.0
 """How long the scheduler's answer is believed."""
 ROUNDS = 5
 """Reserve, look again: after so many times the rest waits for the next wake."""
-OVER_LIMIT = "Waits until one of your other labs ends: you are at your limit"
-UNCOUNTED = "Waits for the accounting, which does not answer"
-TOO_LARGE = "Needs more than this site has now"
+RESERVED_AT_ONCE = 16
+"""Questions to accounting under way at once: a burst must not fill its queue."""
+FRONT = 10
+"""The first of the queue hear of every change; the others at a pace, or each admission would write a row for all."""
+TELL_AGAIN = timedelta(seconds=10)
+EXPECT_AGAIN = timedelta(seconds=60)
+"""A guess of the time that moved by less is not told."""
+USUAL_SECONDS = 60.0
+RUNS_KEPT = timedelta(days=90)
+UNCOUNTED = Wait(reason=WaitReason.ACCOUNTING_AWAY, text="Waits for the accounting, which does not answer")
 AWAY = "The cluster does not answer; it starts when the cluster is back"
+AWAY_OF = "The cluster {names} does not answer; it starts when the cluster is back"
 
 
 class Admission:
@@ -43,6 +54,7 @@ class Admission:
         neighbours: Neighbours,
         crash_points: CrashPoints,
         clock: Clock,
+        rules: Rules,
         admitted: Callable[[str], None],
     ) -> None:
         self._database = database
@@ -51,8 +63,12 @@ class Admission:
         self._neighbours = neighbours
         self._crash_points = crash_points
         self._clock = clock
+        self._rules = rules
         self._admitted = admitted
         self._capacity: tuple[datetime, Capacity] | None = None
+        self._usual: tuple[datetime, RunTimes] | None = None
+        self._told: dict[str, datetime] = {}
+        self._asking = asyncio.Semaphore(RESERVED_AT_ONCE)
         self._log = structlog.get_logger(__name__)
         self.wake = asyncio.Event()
 
@@ -74,7 +90,7 @@ class Admission:
             await self._tell_away()
             return
         granted: dict[str, LabRecord] = {}
-        held: dict[str, str] = {}
+        held: dict[str, Wait] = {}
         for _ in range(ROUNDS):
             wanting = await self._give(capacity, granted, held)
             if not wanting:
@@ -82,40 +98,78 @@ class Admission:
             await asyncio.gather(*(self._reserve(record, granted, held) for record in wanting))
         await self._release(granted.values())
 
+    async def look_ahead(self, candidate: Waiting) -> tuple[str | None, int, Wait | None, datetime | None]:
+        """Return what would become of one more lab: its machine, or its place in the queue, why, and till when.
+
+        Raises `SchedulerAwayError`.
+        """
+        capacity = await self.capacity()
+        async with self._database.reading() as session:
+            queued = [labs.waiting(record) for record in await labs.queue(session)]
+            holds = await labs.held(session)
+            decided = self._plan([*queued, candidate], capacity, holds, {})
+            machine = decided.admitted.get(candidate.lab_id)
+            if machine is not None:
+                return machine, 0, None, None
+            guesses = await self._expected(session, [*queued, candidate], decided, capacity, holds)
+        wait = self._named(capacity, decided.waits[candidate.lab_id])
+        return None, decided.positions[candidate.lab_id], wait, guesses.get(candidate.lab_id)
+
+    def _plan(
+        self,
+        queued: Sequence[Waiting],
+        capacity: Capacity,
+        holds: Sequence[Held],
+        held: Mapping[str, Wait],
+    ) -> Plan:
+        return plan(
+            queued,
+            machines_of(capacity, holds),
+            holding=shares_of(holds),
+            now=self._clock.now(),
+            rules=self._rules,
+            held=held,
+        )
+
     async def _give(
-        self, capacity: Capacity, granted: dict[str, LabRecord], held: dict[str, str]
+        self, capacity: Capacity, granted: dict[str, LabRecord], held: dict[str, Wait]
     ) -> list[LabRecord]:
         """Admit what fits and has its reservation; return what fits but has none yet.
 
-        Those in `held` wait for a reason of their own, its text; what was granted and not used stays in `granted`.
+        Those in `held` wait for a reason of their own; what was granted and not used stays in `granted`.
         """
         async with self._database.transaction() as session:
             await labs.lock_admission(session)
             queued = {record.id: record for record in await labs.queue(session)}
             if not queued:
                 metrics.QUEUED.set(0)
+                self._told.clear()
                 return []
-            held |= {
-                lab_id: TOO_LARGE
-                for lab_id, record in queued.items()
-                if not can_fit(record.cores, record.memory_mib, capacity)
-            }
-            taken = await labs.taken(session)
-            decided = plan([labs.waiting(record) for record in queued.values()], capacity, taken, held=held)
+            holds = await labs.held(session)
+            waiting = [labs.waiting(record) for record in queued.values()]
+            decided = self._plan(waiting, capacity, holds, held)
             chosen = [queued[lab_id] for lab_id in decided.admitted]
             let_in = [record for record in chosen if record.reserved or record.id in granted]
-            admitted = [written for record in let_in if (written := await self._let_in(session, record))]
-            freed = await self._tell_places(session, queued, decided, held)
+            admitted = [
+                written
+                for record in let_in
+                if (written := await self._let_in(session, record, decided.admitted[record.id]))
+            ]
+            await self._note(session, queued, waiting, decided, {record.id for record in admitted})
+            told = self._to_tell(queued, decided, capacity)
+            guesses = await self._expected(session, waiting, decided, capacity, holds) if told else {}
+            freed = await self._tell_places(session, queued, decided, told, guesses)
         metrics.QUEUED.set(len(decided.positions))
         for record in admitted:
             granted.pop(record.id, None)
+            self._told.pop(record.id, None)
             await self._crash_points.reached("admitted", record.id)
             self._admitted(record.id)
         await self._release(freed)
         done = {record.id for record in let_in}
         return [record for record in chosen if record.id not in done]
 
-    async def _let_in(self, session: AsyncSession, record: LabRecord) -> LabRecord | None:
+    async def _let_in(self, session: AsyncSession, record: LabRecord, machine: str) -> LabRecord | None:
         now = self._clock.now()
         try:
             return await self._journal.write_in(
@@ -125,46 +179,130 @@ class Admission:
                     at=now,
                     state=LabState.PREPARING,
                     phase=VOLUMES,
-                    values={"queue_position": None, "reserved": True, "due_at": now},
+                    values={**NOT_WAITING, "place": machine, "reserved": True, "due_at": now},
                 ),
             )
         except LabMovedError:
             return None
 
+    async def _note(
+        self,
+        session: AsyncSession,
+        queued: Mapping[str, LabRecord],
+        waiting: Sequence[Waiting],
+        decided: Plan,
+        admitted: set[str],
+    ) -> None:
+        """Store who was passed, and for whom a machine is kept: nobody sees these but the queue itself."""
+        for lab_id in lapsed(waiting, decided):
+            await labs.touch(session, lab_id, reserved_place=decided.reserved.get(lab_id))
+            self._log.info("queue.kept_free", lab=lab_id, place=decided.reserved.get(lab_id))
+        for lab_id, passing in decided.passed.items():
+            times = len(passing & admitted)
+            if times and lab_id in decided.positions:
+                await labs.touch(session, lab_id, passes=queued[lab_id].passes + times)
+
+    def _named(self, capacity: Capacity, wait: Wait) -> Wait:
+        """Return why a lab waits, with the silent cluster's name when that is why no machine is there."""
+        if wait.reason is not WaitReason.NO_MACHINE or not capacity.away:
+            return wait
+        text = AWAY_OF.format(names=", ".join(capacity.away))
+        return Wait(reason=WaitReason.CLUSTER_AWAY, text=text)
+
+    def _to_tell(self, queued: Mapping[str, LabRecord], decided: Plan, capacity: Capacity) -> dict[str, Wait]:
+        """Return the labs that hear of their place now, with why they wait."""
+        now = self._clock.now()
+        found: dict[str, Wait] = {}
+        for lab_id, position in decided.positions.items():
+            record, wait = queued[lab_id], self._named(capacity, decided.waits[lab_id])
+            same = (record.queue_position, record.progress_text) == (position, wait.text)
+            lately = self._told.get(lab_id)
+            if not record.reserved:
+                if same and (lately is None or now - lately < EXPECT_AGAIN):
+                    self._told.setdefault(lab_id, now)
+                    continue
+                behind = position > FRONT and record.queue_position is not None
+                if behind and lately is not None and now - lately < TELL_AGAIN:
+                    continue
+            found[lab_id] = wait
+        return found
+
     async def _tell_places(
-        self, session: AsyncSession, queued: dict[str, LabRecord], decided: Plan, held: Mapping[str, str]
+        self,
+        session: AsyncSession,
+        queued: Mapping[str, LabRecord],
+        decided: Plan,
+        told: Mapping[str, Wait],
+        guesses: Mapping[str, datetime],
     ) -> list[LabRecord]:
         """Store the places that changed; a lab that has to wait gives its reservation back: return those."""
         freed: list[LabRecord] = []
-        for lab_id, position in decided.positions.items():
-            record = queued[lab_id]
-            text = held.get(lab_id) or f"Waits for {needs(record.cores, record.memory_mib)}"
-            if (record.queue_position, record.progress_text) == (position, text) and not record.reserved:
+        now = self._clock.now()
+        for lab_id, wait in told.items():
+            record, position, guess = queued[lab_id], decided.positions[lab_id], guesses.get(lab_id)
+            self._told[lab_id] = now
+            if not _is_news(record.expected_start_at, guess):
+                guess = record.expected_start_at
+            known = (record.queue_position, record.progress_text, record.expected_start_at)
+            if known == (position, wait.text, guess) and not record.reserved:
                 continue
-            if record.reserved:
-                freed.append(record)
-            values = {"queue_position": position, "reserved": False}
+            values = {
+                "queue_position": position,
+                "wait_reason": wait.reason,
+                "expected_start_at": guess,
+                "reserved": False,
+            }
             try:
                 await self._journal.write_in(
-                    session,
-                    record,
-                    Change(at=self._clock.now(), phase=QUEUED, text=text, values=values),
+                    session, record, Change(at=now, phase=QUEUED, text=wait.text, values=values)
                 )
             except LabMovedError:
                 continue
+            if record.reserved:
+                freed.append(record)
         return freed
 
-    async def _reserve(self, record: LabRecord, granted: dict[str, LabRecord], held: dict[str, str]) -> None:
-        try:
-            await self._neighbours.reserve(Holding.of(record))
-        except ProblemError as problem:
-            over = problem.code is ProblemCode.QUOTA_EXCEEDED
-            held[record.id] = OVER_LIMIT if over else UNCOUNTED
-            return
+    async def _expected(
+        self,
+        session: AsyncSession,
+        waiting: Sequence[Waiting],
+        decided: Plan,
+        capacity: Capacity,
+        holds: Sequence[Held],
+    ) -> dict[str, datetime]:
+        """Return when the first of those that wait may start."""
+        now = self._clock.now()
+        machines = machines_of(capacity, holds)
+        ordered = order(
+            [lab for lab in waiting if lab.lab_id in decided.positions],
+            holding=shares_of(holds),
+            whole=total(machine.whole for machine in machines),
+            now=now,
+            rules=self._rules,
+        )
+        kinds = {one.kind_of_run for one in holds} | {lab.kind_of_run for lab in ordered}
+        usual = await self._usual_runs(session, kinds)
+        return expected(ordered, machines, homes_of(capacity, holds), now=now, usual=usual)
+
+    async def _usual_runs(self, session: AsyncSession, kinds: Iterable[tuple[str, str, str]]) -> RunTimes:
+        now = self._clock.now()
+        if self._usual is None or (now - self._usual[0]).total_seconds() >= USUAL_SECONDS:
+            self._usual = (now, await runs.usual(session, kinds, since=now - RUNS_KEPT))
+        return self._usual[1]
+
+    async def _reserve(self, record: LabRecord, granted: dict[str, LabRecord], held: dict[str, Wait]) -> None:
+        async with self._asking:
+            try:
+                await self._neighbours.reserve(Holding.of(record))
+            except ProblemError as problem:
+                over = problem.code is ProblemCode.QUOTA_EXCEEDED
+                text = at_limit(problem.extra)
+                held[record.id] = Wait(reason=WaitReason.OWN_LIMIT, text=text) if over else UNCOUNTED
+                return
         granted[record.id] = record
 
     async def _release(self, records: Iterable[LabRecord]) -> None:
-        for record in records:
+        for record in list(records):
             try:
                 await self._neighbours.release(Holding.of(record))
             except ProblemError as problem:  # accounting compares its reservations with our labs by itself
@@ -176,8 +314,10 @@ class Admission:
         for record in queued:
             if record.progress_text == AWAY:
                 continue
+            values = {"wait_reason": WaitReason.CLUSTER_AWAY, "expected_start_at": None}
+            change = Change(at=self._clock.now(), phase=QUEUED, text=AWAY, values=values)
             try:
-                await self._journal.write(record, Change(at=self._clock.now(), phase=QUEUED, text=AWAY))
+                await self._journal.write(record, change)
             except LabMovedError:
                 continue
 
@@ -185,3 +325,27 @@ class Admission:
         """Return what admitted labs hold, and how many labs wait."""
         async with self._database.reading() as session:
             return await labs.taken(session), len(await labs.queue(session))
+
+
+NOT_WAITING: dict[str, object] = {
+    "queue_position": None,
+    "reserved_place": None,
+    "wait_reason": None,
+    "expected_start_at": None,
+    "passes": 0,
+}
+"""What a lab that has left the queue says of it."""
+
+
+def shares_of(holds: Sequence[Held]) -> dict[str, Amount]:
+    """Return what each owner's labs hold."""
+    owned: dict[str, list[Amount]] = {}
+    for one in holds:
+        owned.setdefault(one.owner, []).append(one.need)
+    return {owner: total(amounts) for owner, amounts in owned.items()}
+
+
+def _is_news(before: datetime | None, guess: datetime | None) -> bool:
+    if before is None or guess is None:
+        return before is not guess
+    return abs(guess - before) >= EXPECT_AGAIN

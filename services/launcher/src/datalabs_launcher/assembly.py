@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from datalabs_launcher.admission import Admission
 from datalabs_launcher.background import Background
@@ -16,6 +17,7 @@ from datalabs_launcher.life import Life
 from datalabs_launcher.lifecycle import Lifecycle
 from datalabs_launcher.neighbours import Neighbours
 from datalabs_launcher.placement import Site
+from datalabs_launcher.queueing import Rules
 from datalabs_launcher.readiness import Prober
 from datalabs_launcher.samples import Samples
 from datalabs_launcher.scheduler import Scheduler
@@ -132,6 +134,11 @@ def assemble(
         neighbours=neighbours,
         crash_points=crash_points,
         clock=clock,
+        rules=Rules(
+            passes=settings.queue_passes,
+            reserve_after=timedelta(seconds=settings.queue_reserve_after),
+            patience=timedelta(seconds=settings.queue_patience),
+        ),
         admitted=wake,
     )
     upkeep = Upkeep(

@@ -16,7 +16,8 @@ class LauncherSettings(Settings):
     section: ClassVar[str] = "launcher"
 
     scheduler: str = Field(
-        default="auto", description="`local`, or `auto`: the best cluster found on this machine."
+        default="auto",
+        description="`local`: this machine; `nomad`: a Nomad cluster; `auto`: this machine, and Nomad where there is one.",
     )
     instance: str = Field(
         default_factory=socket.gethostname,
@@ -40,6 +41,21 @@ class LauncherSettings(Settings):
     )
     max_queued: int = Field(
         default=20, ge=1, description="Labs of one person that may wait for capacity at once."
+    )
+    queue_passes: int = Field(
+        default=20,
+        ge=1,
+        description="Labs that may start before one that waits for room; then a node is kept free.",
+    )
+    queue_reserve_after: float = Field(
+        default=600,
+        ge=0,
+        description="Wait for room after which a node is kept free for a lab, whoever passed.",
+    )
+    queue_patience: float = Field(
+        default=3600,
+        gt=0,
+        description="Wait after which age goes before the owner's share, within a priority.",
     )
     volumes_timeout: float = Field(
         default=900,
@@ -70,6 +86,14 @@ class LauncherSettings(Settings):
     max_lifetime: float = Field(
         default=7 * 24 * 3600, gt=0, description="An expiry may never lie further ahead than this."
     )
+    max_keep: float = Field(
+        default=14 * 24 * 3600, gt=0, description="A lab may be kept for a long run so far ahead at most."
+    )
+    keep_files: float = Field(
+        default=7 * 24 * 3600,
+        ge=0,
+        description="How long an ended lab's scratch, or a VM's disk, can be had back by a restart.",
+    )
     idle_check: float = Field(
         default=30, gt=0, description="Pause between looks at the labs' own signs of use."
     )
@@ -80,8 +104,13 @@ class LauncherSettings(Settings):
     sample: float = Field(
         default=5, gt=0, description="Pause between measurements of a running lab; 0.1 at least."
     )
+    lease: float = Field(
+        default=3.5,
+        gt=0.5,
+        description="Silence after which another instance follows the clusters' news and measures.",
+    )
     claim: float = Field(
-        default=60, gt=0, description="How long one instance may hold a lab for its next step."
+        default=30, gt=0, description="How long one instance may hold a lab for its next step."
     )
     probe_timeout: float = Field(default=2.0, gt=0, description="Longest wait for one readiness answer.")
     keep_logs_days: float = Field(

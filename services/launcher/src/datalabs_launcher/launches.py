@@ -10,24 +10,44 @@ import structlog
 
 from datalabs_contracts.datalabs import LaunchSpecification, Runtime
 from datalabs_contracts.ids import lab_id_of, new_lab_id
-from datalabs_contracts.labs import Fit, LabState, LaunchBody, LaunchLab, Limits, Preflight
+from datalabs_contracts.labs import (
+    DEFAULT_PRIORITY,
+    Capacity,
+    Fit,
+    LabState,
+    LaunchBody,
+    LaunchLab,
+    Limits,
+    Preflight,
+)
 from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_launcher.admission import Admission
+from datalabs_launcher.admission import NOT_WAITING, Admission
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.journal import Change, Journal
-from datalabs_launcher.models import PHASE_TEXTS, QUEUED, AttemptRecord, LabRecord, Moment, Taken
+from datalabs_launcher.models import (
+    MOST_ATTEMPTS,
+    PHASE_TEXTS,
+    QUEUED,
+    AttemptRecord,
+    LabRecord,
+    Moment,
+    Policy,
+    Waiting,
+)
 from datalabs_launcher.neighbours import Holding, Neighbours
+from datalabs_launcher.nodes import machines_of, need_of
 from datalabs_launcher.placement import choose_runtime
-from datalabs_launcher.queueing import can_fit, fit, needs
+from datalabs_launcher.queueing import can_ever_fit
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
-from datalabs_launcher.store import attempts, labs
+from datalabs_launcher.store import attempts, labs, runs
 from datalabs_launcher.timeline import TOTAL, usual
+from datalabs_launcher.words import why_never
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
-MOST_ATTEMPTS = 99
-"""Job ids number attempts with two digits, so that none is a prefix of another."""
+CANDIDATE = "candidate"
+"""Stands for the lab of a preflight, which has no id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,23 +90,26 @@ class Launches:
         """Store a new lab, or return the one that belongs to the request's key.
 
         Raises `ProblemError`: what the catalogue refuses, never_fits, quota_exceeded, too_many_queued,
-        idempotency_mismatch.
+        idempotency_mismatch, forbidden.
         """
         body, key = request.body, request.idempotency_key
-        body_hash = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+        body_hash = _hash_of(body)
         if key is not None:
             known = await self._of_key(owner.username, key, body_hash)
             if known is not None:
                 return known
+        _check_priority(body, owner)
         specification = await self._neighbours.specification(body)
         runtime = await self._runtime(specification, owner.unlimited)
-        await self._refuse_never(specification)
+        await self._refuse_never(specification, runtime)
+        policy = await self._policy(owner.username)
         record = self._record(
             lab_id_of(owner.username, key) if key else new_lab_id(),
             request,
             owner,
             specification,
             runtime,
+            policy=policy,
             body_hash=body_hash,
             traceparent=traceparent,
         )
@@ -123,7 +146,7 @@ class Launches:
         )
         specification = await self._neighbours.specification(body)
         runtime = await self._runtime(specification, record.unlimited)
-        await self._refuse_never(specification)
+        await self._refuse_never(specification, runtime)
         fresh = replace(
             record,
             attempt=record.attempt + 1,
@@ -142,12 +165,13 @@ class Launches:
 
         Raises `ProblemError` as the catalogue refuses.
         """
+        _check_priority(body, owner)
         specification = await self._neighbours.specification(body)
         size = specification.size
         runtime = await self._runtime(specification, owner.unlimited)
-        taken, queued = await self._admission.taken()
         limits = await self._limits(owner)
-        answer, text = await self._fit(specification, taken, queued, limits)
+        candidate = self._candidate(specification, runtime, owner.username, body.priority)
+        outlook = await self._fit(candidate, size.title, limits)
         async with self._database.reading() as session:
             recent = await attempts.launch_times(
                 session, specification.datalab, specification.version, size.name
@@ -155,16 +179,40 @@ class Launches:
         expected = usual(recent)
         total = expected.pop(TOTAL, None)
         return Preflight(
-            fit=answer,
-            text=text,
+            fit=outlook.fit,
+            text=outlook.text,
             size=size,
             runtime=runtime,
-            queue_position=queued + 1 if answer is Fit.QUEUE else None,
+            queue_position=outlook.position,
+            expected_start_at=outlook.starts_at,
             expected_seconds=total,
             expected_phases=expected,
             limits=limits,
             notices=await self._notices(runtime),
         )
+
+    def _candidate(
+        self, specification: LaunchSpecification, runtime: Runtime, owner: str, priority: int | None
+    ) -> Waiting:
+        size = specification.size
+        return Waiting(
+            lab_id=CANDIDATE,
+            owner=owner,
+            requested_at=self._clock.now(),
+            cores=size.cores,
+            memory_mib=size.memory_mib,
+            disk_mib=size.disk_mib,
+            gpus=size.gpus,
+            gpu_name=size.gpu_name,
+            node_class=size.node_class,
+            runtime=runtime,
+            priority=DEFAULT_PRIORITY if priority is None else priority,
+            kind_of_run=(specification.datalab, specification.version, size.name),
+        )
+
+    async def _policy(self, owner: str) -> Policy:
+        async with self._database.reading() as session:
+            return await runs.policy(session, owner)
 
     async def _of_key(self, owner: str, key: str, body_hash: str) -> LabRecord | None:
         async with self._database.reading() as session:
@@ -192,18 +240,15 @@ class Launches:
             raise ProblemError(ProblemCode.FORBIDDEN, refusal)
         return runtime
 
-    async def _refuse_never(self, specification: LaunchSpecification) -> None:
-        size = specification.size
+    async def _refuse_never(self, specification: LaunchSpecification, runtime: Runtime) -> None:
         try:
             capacity = await self._admission.capacity()
         except SchedulerAwayError:
             return
-        if not can_fit(size.cores, size.memory_mib, capacity):
-            raise ProblemError(
-                ProblemCode.NEVER_FITS,
-                f"{size.title} needs {needs(size.cores, size.memory_mib)};"
-                f" this site has {needs(capacity.cores, capacity.memory_mib)} in all.",
-            )
+        candidate = self._candidate(specification, runtime, "", None)
+        text = _never(candidate, specification.size.title, capacity)
+        if text is not None:
+            raise ProblemError(ProblemCode.NEVER_FITS, text)
 
     async def _store(self, record: LabRecord) -> bool:
         """Insert the lab with its first attempt, its first transition and its event; False when it exists."""
@@ -250,8 +295,10 @@ class Launches:
         traceparent: str | None,
     ) -> LabRecord:
         now = self._clock.now()
+        policy = await self._policy(record.owner)
         values = {
             **_of_specification(specification, runtime),
+            **_of_rules(specification, policy),
             **_untouched(now),
             "attempt": record.attempt + 1,
             "traceparent": traceparent,
@@ -276,23 +323,24 @@ class Launches:
             self._log.info("limits.unknown", code=problem.code)
             return None
 
-    async def _fit(
-        self, specification: LaunchSpecification, taken: Taken, queued: int, limits: Limits | None
-    ) -> tuple[Fit, str]:
-        size = specification.size
-        over = _over(limits, size.cores, size.memory_mib) if limits else ""
+    async def _fit(self, candidate: Waiting, title: str, limits: Limits | None) -> "Outlook":
         try:
-            capacity = await self._admission.capacity()
+            text = _never(candidate, title, await self._admission.capacity())
+            if text is not None:
+                return Outlook(fit=Fit.NEVER, text=text)
+            over = _over(limits, candidate.cores, candidate.memory_mib) if limits else ""
+            if over:
+                return Outlook(fit=Fit.OVER_LIMIT, text=over)
+            machine, position, wait, starts_at = await self._admission.look_ahead(candidate)
         except SchedulerAwayError:
-            return Fit.QUEUE, "The cluster does not answer; it would start when the cluster is back."
-        answer = fit(size, capacity, taken, queued=queued)
-        if answer is Fit.NEVER:
-            return answer, f"This site has {needs(capacity.cores, capacity.memory_mib)} in all."
-        if over:
-            return Fit.OVER_LIMIT, over
-        if answer is Fit.QUEUE:
-            return answer, f"It would wait for {needs(size.cores, size.memory_mib)}."
-        return answer, "It would start now."
+            return Outlook(
+                fit=Fit.QUEUE, text="The cluster does not answer; it would start when the cluster is back."
+            )
+        if machine is not None or wait is None:
+            return Outlook(fit=Fit.NOW, text="It would start now.")
+        return Outlook(
+            fit=Fit.QUEUE, text=f"It would wait. {wait.text}.", position=position, starts_at=starts_at
+        )
 
     async def _notices(self, runtime: Runtime) -> list[str]:
         try:
@@ -308,6 +356,7 @@ class Launches:
         specification: LaunchSpecification,
         runtime: Runtime,
         *,
+        policy: Policy,
         body_hash: str,
         traceparent: str | None,
     ) -> LabRecord:
@@ -327,9 +376,49 @@ class Launches:
             traceparent=traceparent,
             delete_requested=False,
             deleted_at=None,
+            priority=DEFAULT_PRIORITY if body.priority is None else body.priority,
             **_of_specification(specification, runtime),
+            **_of_rules(specification, policy),
             **_untouched(now),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What a launch would meet in the queue."""
+
+    fit: Fit
+    text: str
+    position: int | None = None
+    starts_at: datetime | None = None
+
+
+def _hash_of(body: LaunchBody) -> str:
+    """Return what tells two requests with one key apart; a field that came later counts only when it is used."""
+    unused = {"priority"} if body.priority is None else set()
+    return hashlib.sha256(body.model_dump_json(exclude=unused).encode()).hexdigest()
+
+
+def _check_priority(body: LaunchBody, owner: Owner) -> None:
+    if body.priority is not None and not owner.unlimited:
+        raise ProblemError(ProblemCode.FORBIDDEN, "Only operators may give a launch a priority.")
+
+
+def _never(lab: Waiting, title: str, capacity: Capacity) -> str | None:
+    """Return why a lab can never run here; a cluster that does not answer might have the machine."""
+    machines = machines_of(capacity, ())
+    if capacity.away or can_ever_fit(need_of(lab), lab.runtime, lab.node_class, machines):
+        return None
+    return why_never(lab, title, machines)
+
+
+def _of_rules(specification: LaunchSpecification, policy: Policy) -> dict[str, Any]:
+    """Return the rules of a lab's life: its owner's own, else its datalab's."""
+    own = policy.lifetime_seconds
+    return {
+        "idle_minutes": specification.idle.minutes if policy.idle_minutes is None else policy.idle_minutes,
+        "lifetime_seconds": specification.lifetime_seconds if own is None else own,
+    }
 
 
 def _of_specification(specification: LaunchSpecification, runtime: Runtime) -> dict[str, Any]:
@@ -344,6 +433,9 @@ def _of_specification(specification: LaunchSpecification, runtime: Runtime) -> d
         "cores": specification.size.cores,
         "memory_mib": specification.size.memory_mib,
         "disk_mib": specification.size.disk_mib,
+        "gpus": specification.size.gpus,
+        "gpu_name": specification.size.gpu_name,
+        "node_class": specification.size.node_class,
         "parameters": specification.parameters,
         "collections": specification.collections,
         "specification_document": specification.model_dump(mode="json"),
@@ -354,10 +446,12 @@ def _untouched(now: datetime) -> dict[str, Any]:
     """Return what an attempt is at its beginning: queued, reserved, nothing else."""
     missing = (
         "reason progress_fraction exit_code signal queue_position started_at ready_at ended_at expires_at"
-        " last_active_at noticed_minutes job_id port intended_at submitted_at host host_port node"
+        " last_active_at noticed_minutes job_id port intended_at submitted_at host host_port node place"
+        " kept_until files_kept_until"
     )
     return {
         **dict.fromkeys(missing.split()),
+        **NOT_WAITING,
         "state": LabState.QUEUED,
         "phase": QUEUED,
         "progress_text": PHASE_TEXTS[QUEUED],

@@ -1,5 +1,6 @@
 """What the launcher's modules hand to one another."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -13,12 +14,23 @@ from datalabs_contracts.datalabs import (
     ReadinessState,
     Runtime,
 )
-from datalabs_contracts.labs import Lab, LabState, Progress, Reason, execution_broker_phase
+from datalabs_contracts.labs import (
+    DEFAULT_PRIORITY,
+    Lab,
+    LabState,
+    Progress,
+    Reason,
+    WaitReason,
+    execution_broker_phase,
+)
 
 QUEUED, VOLUMES, ENVIRONMENT = "queued", "volumes", "environment"
 PLACING, STARTING, PROBING = "placing", "starting", "probing"
 LAUNCH_PHASES = (QUEUED, VOLUMES, ENVIRONMENT, PLACING, STARTING, PROBING)
 """The phases of a launch, in their order; their names are part of the public timeline."""
+
+MOST_ATTEMPTS = 99
+"""Job ids number attempts with two digits, so that none is a prefix of another."""
 
 PHASE_TEXTS = {
     QUEUED: "Waiting for its turn",
@@ -88,6 +100,20 @@ class LabRecord:
     due_at: datetime | None
     delete_requested: bool
     deleted_at: datetime | None
+    gpus: int = 0
+    gpu_name: str | None = None
+    node_class: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    place: str | None = None
+    reserved_place: str | None = None
+    passes: int = 0
+    wait_reason: WaitReason | None = None
+    expected_start_at: datetime | None = None
+    idle_minutes: int = 0
+    lifetime_seconds: float | None = None
+    kept_until: datetime | None = None
+    files_kept_until: datetime | None = None
+    files_released: bool = False
 
     @cached_property
     def specification(self) -> LaunchSpecification:
@@ -104,6 +130,11 @@ class LabRecord:
         """Whether it ends by itself."""
         return self.kind is Kind.BATCH
 
+    @property
+    def restartable(self) -> bool:
+        """Whether its owner may start it again; nobody else ever does."""
+        return self.state.ended and not self.delete_requested and self.attempt < MOST_ATTEMPTS
+
     def contract(self) -> Lab:
         """Return the lab as everybody sees it."""
         launching = self.state in {LabState.QUEUED, LabState.PREPARING, LabState.STARTING}
@@ -119,6 +150,10 @@ class LabRecord:
             size=self.size,
             cores=self.cores,
             memory_mib=self.memory_mib,
+            disk_mib=self.disk_mib,
+            gpus=self.gpus,
+            gpu_name=self.gpu_name,
+            node=self.node,
             parameters=self.parameters,
             collections=self.collections,
             state=self.state,
@@ -132,6 +167,8 @@ class LabRecord:
             if launching
             else None,
             queue_position=self.queue_position if self.state is LabState.QUEUED else None,
+            expected_start_at=self.expected_start_at if self.state is LabState.QUEUED else None,
+            priority=self.priority,
             attempt=self.attempt,
             revision=self.revision,
             created_at=self.created_at,
@@ -139,6 +176,10 @@ class LabRecord:
             ready_at=self.ready_at,
             ended_at=self.ended_at,
             expires_at=self.expires_at,
+            idle_minutes=self.idle_minutes,
+            kept_until=self.kept_until,
+            files_kept_until=self.files_kept_until,
+            restartable=self.restartable,
             trace_id=self.trace_id,
             deleted=self.deleted_at is not None,
         )
@@ -181,14 +222,52 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Amount:
+    """What a lab needs or a machine has; memory and disk in MiB, devices by name, `""` for any."""
+
+    cores: float = 0.0
+    memory_mib: int = 0
+    disk_mib: int = 0
+    gpus: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A queued lab as the ordering sees it."""
+    """A queued lab as the ordering sees it; `passes` counts labs behind it that started before it."""
 
     lab_id: str
     owner: str
     requested_at: datetime
     cores: float
     memory_mib: int
+    disk_mib: int = 0
+    gpus: int = 0
+    gpu_name: str | None = None
+    node_class: str | None = None
+    runtime: Runtime | None = None
+    priority: int = DEFAULT_PRIORITY
+    passes: int = 0
+    reserved_place: str | None = None
+    kind_of_run: tuple[str, str, str] = ("", "", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What an admitted lab holds, and where: `place` was counted on, `node` is what the cluster says.
+
+    `handed_over` once the cluster may know its job; `ends_at` is a guess.
+    """
+
+    lab_id: str
+    owner: str
+    need: Amount
+    runtime: Runtime | None
+    place: str | None
+    node: str | None
+    handed_over: bool
+    started_at: datetime | None = None
+    expires_at: datetime | None = None
+    kind_of_run: tuple[str, str, str] = ("", "", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +276,18 @@ class Taken:
 
     cores: float
     memory_mib: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The rules of one person's labs that differ from the site's."""
+
+    owner: str
+    idle_minutes: int | None = None
+    lifetime_seconds: float | None = None
+    keep_seconds: float | None = None
+    changed_at: datetime | None = None
+    changed_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

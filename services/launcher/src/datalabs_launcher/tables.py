@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalabs_contracts.datalabs import Kind, ReadinessState, Runtime
-from datalabs_contracts.labs import LabState, Reason
+from datalabs_contracts.labs import LabState, Reason, WaitReason
 from datalabs_runtime.tables import ServiceBase
 
 
@@ -42,6 +42,11 @@ class LabRow(Base):
             "state",
             "due_at",
             postgresql_where=text("state NOT IN ('stopped', 'failed')"),
+        ),
+        Index(
+            "labs_with_files",
+            "files_kept_until",
+            postgresql_where=text("files_kept_until IS NOT NULL"),
         ),
     )
 
@@ -99,6 +104,20 @@ class LabRow(Base):
     due_at: Mapped[datetime | None] = mapped_column(MOMENT)
     delete_requested: Mapped[bool]
     deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    gpus: Mapped[int]
+    gpu_name: Mapped[str | None] = mapped_column(String(128))
+    node_class: Mapped[str | None] = mapped_column(String(128))
+    priority: Mapped[int]
+    place: Mapped[str | None] = mapped_column(String(255))
+    reserved_place: Mapped[str | None] = mapped_column(String(255))
+    passes: Mapped[int]
+    wait_reason: Mapped[WaitReason | None] = mapped_column(_words(WaitReason))
+    expected_start_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    idle_minutes: Mapped[int]
+    lifetime_seconds: Mapped[float | None]
+    kept_until: Mapped[datetime | None] = mapped_column(MOMENT)
+    files_kept_until: Mapped[datetime | None] = mapped_column(MOMENT)
+    files_released: Mapped[bool]
     claimed_by: Mapped[str | None] = mapped_column(String(128))
     claimed_until: Mapped[datetime | None] = mapped_column(MOMENT)
 
@@ -184,3 +203,31 @@ class LaunchTimeRow(Base):
     size: Mapped[str] = mapped_column(String(32))
     ready_at: Mapped[datetime] = mapped_column(MOMENT)
     phases: Mapped[dict[str, float]] = mapped_column(JSONB)
+
+
+class RunTimeRow(Base):
+    """How long an attempt ran: what the queue expects of others of its kind."""
+
+    __tablename__ = "run_times"
+    __table_args__ = (Index("run_times_recent", "datalab", "version", "size", text("ended_at DESC")),)
+
+    lab_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    datalab: Mapped[str] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(64))
+    size: Mapped[str] = mapped_column(String(32))
+    ended_at: Mapped[datetime] = mapped_column(MOMENT)
+    seconds: Mapped[float]
+
+
+class PolicyRow(Base):
+    """The rules of one person's labs that differ from the site's."""
+
+    __tablename__ = "policies"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    idle_minutes: Mapped[int | None]
+    lifetime_seconds: Mapped[float | None]
+    keep_seconds: Mapped[float | None]
+    changed_at: Mapped[datetime] = mapped_column(MOMENT)
+    changed_by: Mapped[str] = mapped_column(String(64))

@@ -24,7 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_contracts.labs import LabState
 from datalabs_launcher.errors import LabMovedError
-from datalabs_launcher.models import LabRecord, Taken, Waiting
+from datalabs_launcher.models import Held, LabRecord, Taken, Waiting
+from datalabs_launcher.nodes import amount
 from datalabs_launcher.tables import LabRow
 
 LABS = cast(Table, LabRow.__table__)
@@ -85,6 +86,24 @@ CLAIM_DUE = (
 QUEUE = select(*COLUMNS).where(LABS.c.state == LabState.QUEUED).order_by(LABS.c.requested_at, LABS.c.id)
 TAKEN = select(
     func.coalesce(func.sum(LABS.c.cores), 0.0), func.coalesce(func.sum(LABS.c.memory_mib), 0)
+).where(HOLDING)
+HELD = select(
+    LABS.c.id,
+    LABS.c.owner,
+    LABS.c.runtime,
+    LABS.c.datalab,
+    LABS.c.version,
+    LABS.c.size,
+    LABS.c.cores,
+    LABS.c.memory_mib,
+    LABS.c.disk_mib,
+    LABS.c.gpus,
+    LABS.c.gpu_name,
+    LABS.c.place,
+    LABS.c.node,
+    LABS.c.job_id,
+    LABS.c.started_at,
+    LABS.c.expires_at,
 ).where(HOLDING)
 WAITING_OF = select(func.count()).where(
     LABS.c.owner == bindparam("of_owner"),
@@ -238,6 +257,64 @@ async def remove_deleted(session: AsyncSession, moment: datetime, *, limit: int)
     return list(rows.scalars())
 
 
+async def held(session: AsyncSession) -> list[Held]:
+    """Return what each admitted lab holds, and where."""
+    return [
+        Held(
+            lab_id=row.id,
+            owner=row.owner,
+            need=amount(row.cores, row.memory_mib, row.disk_mib, row.gpus, row.gpu_name),
+            runtime=row.runtime,
+            place=row.place,
+            node=row.node,
+            handed_over=row.job_id is not None,
+            started_at=row.started_at,
+            expires_at=row.expires_at,
+            kind_of_run=(row.datalab, row.version, row.size),
+        )
+        for row in await session.execute(HELD)
+    ]
+
+
+async def used_now(session: AsyncSession, seen: Sequence[tuple[str, datetime]]) -> None:
+    """Note when labs were seen in use; what is known already to be later stays."""
+    statement = (
+        update(LABS)
+        .where(
+            LABS.c.id == bindparam("of_lab"),
+            ALIVE,
+            or_(LABS.c.last_active_at.is_(None), LABS.c.last_active_at < bindparam("at")),
+        )
+        .values(last_active_at=bindparam("at"))
+    )
+    if seen:
+        await session.execute(statement, [{"of_lab": lab_id, "at": at} for lab_id, at in seen])
+
+
+async def owned_and_running(
+    session: AsyncSession, *, owners: Sequence[str], lab_ids: Sequence[str], everybody: bool
+) -> dict[str, str]:
+    """Return the jobs of running labs of these people, or with these ids, by lab."""
+    found = select(LABS.c.id, LABS.c.job_id).where(
+        text("labs.state IN ('starting', 'ready', 'unreachable')"), LABS.c.job_id.is_not(None)
+    )
+    if not everybody:
+        found = found.where(or_(LABS.c.owner.in_(owners), LABS.c.id.in_(lab_ids)))
+    return {row.id: row.job_id for row in await session.execute(found)}
+
+
+async def with_old_files(session: AsyncSession, moment: datetime, *, limit: int) -> list[str]:
+    """Return ended labs whose files have been kept long enough."""
+    found = select(LABS.c.id).where(ENDED, LABS.c.files_kept_until <= moment).limit(limit)
+    return list((await session.execute(found)).scalars())
+
+
+async def locked(session: AsyncSession, lab_id: str) -> LabRecord | None:
+    """Return a lab that nobody else changes until this transaction ends."""
+    row = (await session.execute(GET.with_for_update(), {"lab_id": lab_id})).first()
+    return _record(row) if row else None
+
+
 def waiting(record: LabRecord) -> Waiting:
     """Return what the ordering of the queue needs of a lab."""
     return Waiting(
@@ -246,4 +323,13 @@ def waiting(record: LabRecord) -> Waiting:
         requested_at=record.requested_at,
         cores=record.cores,
         memory_mib=record.memory_mib,
+        disk_mib=record.disk_mib,
+        gpus=record.gpus,
+        gpu_name=record.gpu_name,
+        node_class=record.node_class,
+        runtime=record.runtime,
+        priority=record.priority,
+        passes=record.passes,
+        reserved_place=record.reserved_place,
+        kind_of_run=(record.datalab, record.version, record.size),
     )
