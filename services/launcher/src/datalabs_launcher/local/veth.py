@@ -20,45 +20,41 @@ LOOPBACK = 1
 INSIDE = "eth0"
 
 
-def make(network: dict[str, Any]) -> int:
-    """Make the namespace and connect it; return its descriptor. The caller stays where it is."""
+def namespace() -> int:
+    """Make an empty network namespace and return its descriptor. The caller stays where it is."""
     host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.unshare(syscalls.CLONE_NEWNET)
-        inside = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with netlink.Netlink() as lab:
-                _connect(lab, network, host)
+            return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             syscalls.setns(host, syscalls.CLONE_NEWNET)
-        with netlink.Netlink() as outside:
-            _welcome(outside, network)
     finally:
         os.close(host)
-    with netlink_of(inside) as lab:
+
+
+def connect(inside: int, network: dict[str, Any]) -> None:
+    """Connect the namespace of a descriptor. The caller stays where it is."""
+    host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(inside, syscalls.CLONE_NEWNET)
+        try:
+            lab = netlink.Netlink()  # a socket stays where it was made
+            index = _pair(lab, network, host)
+        finally:
+            syscalls.setns(host, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(host)
+    with lab:
+        with netlink.Netlink() as outside:
+            _welcome(outside, network)
         # Routes need the pair to be up at both ends.
-        index = netlink.index_of(lab, INSIDE)
-        assert index is not None
         netlink.add_route(lab, to=network["gateway"], index=index)
         if network["forward"]:  # else the lab hears at once that there is no way out
             netlink.add_route(lab, to=None, index=index, gateway=network["gateway"])
-    return inside
 
 
-def netlink_of(namespace: int) -> netlink.Netlink:
-    """Return a socket that speaks to another network namespace; a socket stays where it was made."""
-    here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(namespace, syscalls.CLONE_NEWNET)
-        try:
-            return netlink.Netlink()
-        finally:
-            syscalls.setns(here, syscalls.CLONE_NEWNET)
-    finally:
-        os.close(here)
-
-
-def _connect(lab: netlink.Netlink, network: dict[str, Any], host: int) -> None:
+def _pair(lab: netlink.Netlink, network: dict[str, Any], host: int) -> int:
     # /proc/sys/net shows the namespace of who looks; link-local IPv6 would be a second way to the host.
     _switch("ipv6/conf/default/disable_ipv6", on=True)
     netlink.set_up(lab, LOOPBACK)
@@ -67,6 +63,7 @@ def _connect(lab: netlink.Netlink, network: dict[str, Any], host: int) -> None:
     assert index is not None
     netlink.set_up(lab, index)
     netlink.add_address(lab, index, network["address"])
+    return index
 
 
 def _welcome(outside: netlink.Netlink, network: dict[str, Any]) -> None:
