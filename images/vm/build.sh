@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?where to?}/linux-desktop
 [ "$(id -u)" = 0 ] || { echo "vm-image: this needs root (files of many owners are laid out)" >&2; exit 2; }
-for tool in mmdebstrap qemu-img mke2fs zstd; do
+for tool in mmdebstrap qemu-img mke2fs zstd xz; do
   command -v "$tool" >/dev/null || { echo "vm-image: $tool is missing; \`make vm-tools\` installs it" >&2; exit 2; }
 done
 work=$(mktemp -d "${TMPDIR:-/tmp}/vm-image.XXXXXX")
@@ -18,7 +18,7 @@ drivers='/lib/modules/*/kernel/drivers'
 keep=() # drivers that a QEMU machine has; the other 300 MB are for hardware that it never meets
 for folder in virtio block/virtio_blk.ko char/virtio_console.ko char/hw_random net/virtio_net.ko net/net_failover.ko \
   gpu/drm/virtio gpu/drm/drm.ko gpu/drm/drm_kms_helper.ko gpu/drm/drm_shmem_helper.ko input/evdev.ko \
-  firmware/qemu_fw_cfg.ko acpi/button.ko char/virtio_console.ko misc/pvpanic block/loop.ko i2c/i2c-core.ko; do
+  firmware/qemu_fw_cfg.ko acpi/button.ko char/virtio_console.ko misc/pvpanic input/misc/uinput.ko block/loop.ko i2c/i2c-core.ko; do
   keep+=("--dpkgopt=path-include=$drivers/$folder*")
 done
 mmdebstrap --variant=minbase --mode=root --include="$packages" \

@@ -1,4 +1,4 @@
-"""JupyterLab as a lab: `python -m datalabs_lab.jupyter --ip A --port P [--open PATH]`.
+"""JupyterLab as a lab: `python -m datalabs_lab.jupyter [--ip A] [--port P] [--open PATH]`.
 
 The person is known by the secret that the edge adds to every request, never by a Jupyter token: an injected token
 would switch Jupyter's own XSRF and Origin checks off. Settings that only cost time at start are off (together they and
@@ -13,11 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from datalabs_lab.place import home
+from datalabs_lab.place import home, lab_secret
 from datalabs_lab.spans import process_started_ns, send_span
 
 SECRET_HEADER = "X-Lab-Secret"  # noqa: S105 - a header's name
-_SECRET_VARIABLE = "DATALABS_LAB_SECRET"  # noqa: S105
 _PATH_VARIABLE = "DATALABS_PATH"
 _PAGES_VARIABLE = "DATALABS_JUPYTER_PAGES"
 
@@ -53,7 +52,7 @@ def configure(config: Any) -> None:
     server.allow_remote_access = True
     server.root_dir = str(home())
     server.identity_provider_class = identity_provider(
-        os.environ.pop(_SECRET_VARIABLE, ""), os.environ.get("DATALABS_USER", "scientist")
+        lab_secret(), os.environ.get("DATALABS_USER", "scientist")
     )
     server.log_level = "WARN"
     # The classic pages cost 0.1 s; only a lab that opens one of them (a terminal) wants them.
@@ -83,8 +82,8 @@ def load_extension(server: Any) -> None:
 def main() -> None:
     """Run JupyterLab until it is asked to end."""
     parser = argparse.ArgumentParser(description="JupyterLab as a lab.")
-    parser.add_argument("--ip", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--ip", default=os.environ.get("DATALABS_ADDRESS", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("DATALABS_PORT", "8888")))
     parser.add_argument("--open", default="/lab", help="where / leads")
     options, more = parser.parse_known_args()
     # With Node on PATH JupyterLab and its language servers start it twice, for 0.25 s of nothing that a lab needs.

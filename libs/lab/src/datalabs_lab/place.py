@@ -47,3 +47,18 @@ def token() -> str | None:
         return Path(path).read_text(encoding="ascii").strip() or None
     except OSError:
         return None
+
+
+def lab_secret() -> str:
+    """Return what the edge sends as `X-Lab-Secret`, and take it out of the environment that others inherit.
+
+    It comes as a variable or, where variables can be read from outside (a container's), in a file of the lab's user.
+    """
+    secret = os.environ.pop("DATALABS_LAB_SECRET", "")
+    path = os.environ.get("DATALABS_LAB_SECRET_FILE", "")
+    if secret or not path:
+        return secret
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -5,6 +5,7 @@ import shutil
 import socket
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 import structlog
 
@@ -16,6 +17,7 @@ from datalabs_launcher.local.environments import Environments
 from datalabs_launcher.local.interpreter import Interpreter
 from datalabs_launcher.local.layout import Layout
 from datalabs_launcher.local.specification import Network, Place, passed_environment
+from datalabs_launcher.local.vm.host import VmHost, VmPlace
 from datalabs_launcher.scheduler import LabJob, SubmitRefusedError
 
 _MIB = 2**20
@@ -35,14 +37,16 @@ class Machine:
     ) -> None:
         self._layout, self._settings = layout, settings
         self._given_address, self._api_port = api_address, api_port
+        self.vm = VmHost(layout.state_folder, settings)
         self._firm: network.Firm | None = None
-        self._memory_mib = _memory_for_labs(settings)
+        self._memory_mib = memory_for_labs(settings)
         self._passed = passed_environment(settings.passed_environment, dict(os.environ))
 
     def prepare(self) -> None:
         """Make the machine ready; blocks for some tenths of a second, may be repeated."""
         layout, settings = self._layout, self._settings
         layout.make()
+        self.vm.prepare()
         self.interpreter = interpreter.find(settings.python, copies=layout.environments)
         self.plan = network.plan_of(layout.state_folder)
         self.means = probe.find(
@@ -98,6 +102,14 @@ class Machine:
         """Whether only operators may launch process labs here: they could see other people's files."""
         return self.means.isolation is Isolation.NONE and not self._settings.insecure_process_labs
 
+    def runtimes(self) -> list[Runtime]:
+        """Return what runs here."""
+        return [Runtime.PROCESS, *([Runtime.VM] if self.vm.offered else [])]
+
+    def vm_notices(self) -> list[str]:
+        """Return what a person should know before launching a virtual machine here."""
+        return self.vm.notices(own_network=self.means.networks)
+
     def notices(self) -> list[str]:
         """Return what a person should know before launching here."""
         found: list[str] = []
@@ -128,7 +140,7 @@ class Machine:
             name=socket.gethostname(),
             cluster=LOCAL,
             state=NodeState.READY,
-            runtimes=[Runtime.PROCESS],
+            runtimes=self.runtimes(),
             cores=cores,
             memory_mib=self._memory_mib,
             disk_mib=shutil.disk_usage(self._layout.state_folder).free // _MIB + disk_taken_mib,
@@ -143,23 +155,17 @@ class Machine:
             cores_taken=cores_taken,
             memory_taken_mib=memory_taken_mib,
             queued=0,
-            runtimes=[Runtime.PROCESS],
+            runtimes=self.runtimes(),
             notices=self.notices(),
             nodes=[here],
         )
 
-    def place_for(self, job: LabJob, *, taken: Collection[str]) -> Place:
-        """Return where a job will run, with an address outside `taken`.
+    def place_for(self, job: LabJob, *, taken: Collection[str], machine: VmPlace | None = None) -> Place:
+        """Return where a job will run, with an address outside `taken`; `machine` is a virtual machine's own part.
 
         Raises `SubmitRefusedError` when it cannot run here.
         """
-        if job.runtime is not Runtime.PROCESS or job.process is None:
-            raise SubmitRefusedError("This machine runs processes only.")
-        environment = self.environments.ready(job.datalab, job.version, job.process)
-        if environment is None:
-            raise SubmitRefusedError(
-                "The environment of this version is not ready.", reason=Reason.IMAGE_UNAVAILABLE
-            )
+        software = machine.installed.folder if machine is not None else self._environment(job)
         for mount in job.mounts:
             if not os.path.exists(mount.source):  # noqa: PTH110 - a string that stays one
                 raise SubmitRefusedError(
@@ -171,7 +177,8 @@ class Machine:
             raise SubmitRefusedError("No address is free: too many labs ended in the last two minutes.")
         return Place(
             folder=self._layout.attempt(job.job_id),
-            environment=environment,
+            environment=software,
+            machine=machine,
             interpreter=self.interpreter,
             isolation=self.means.isolation,
             address=address,
@@ -184,6 +191,16 @@ class Machine:
             passed=self._passed,
         )
 
+    def _environment(self, job: LabJob) -> Path:
+        if job.runtime is not Runtime.PROCESS or job.process is None:
+            raise SubmitRefusedError(f"This machine does not run labs as {job.runtime}.")
+        environment = self.environments.ready(job.datalab, job.version, job.process)
+        if environment is None:
+            raise SubmitRefusedError(
+                "The environment of this version is not ready.", reason=Reason.IMAGE_UNAVAILABLE
+            )
+        return environment
+
     def _network(self, job: LabJob) -> Network:
         return Network(
             interface=self.plan.interface(job.job_id),
@@ -193,7 +210,8 @@ class Machine:
         )
 
 
-def _memory_for_labs(settings: LocalSettings) -> int:
+def memory_for_labs(settings: LocalSettings) -> int:
+    """Return the memory in MiB that labs of all kinds may have here together."""
     total = pacing.memory_here_mib()
     reserve = settings.memory_reserve_mib
     if reserve is None:

@@ -90,7 +90,11 @@ def plan_of(state_folder: Path) -> Plan:
         except (OSError, ValueError):
             known = {}
         if known.get("name") != name:  # a new folder, or a copied one: two must never share a network
-            known = {"name": name, "network": str(_choose(name)), "loopback": str(_choose_loopback(name))}
+            known = {
+                "name": name,
+                "network": str(free_blocks(name)[0]),
+                "loopback": str(_choose_loopback(name)),
+            }
             draft = path.with_suffix(".tmp")
             draft.write_text(json.dumps(known))
             draft.rename(path)
@@ -108,14 +112,14 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _choose(name: str) -> ipaddress.IPv4Network:
+def free_blocks(name: str) -> list[ipaddress.IPv4Network]:
+    """Return the blocks that nothing on this machine uses, those first that the name leads to; never none."""
     blocks = list(ALL.subnets(new_prefix=BITS))
     first = int(name, 16) % len(blocks)
     taken = _taken()
-    for block in blocks[first:] + blocks[:first]:
-        if not any(block.overlaps(network) for network in taken):
-            return block
-    return blocks[first]
+    ordered = blocks[first:] + blocks[:first]
+    free = [block for block in ordered if not any(block.overlaps(network) for network in taken)]
+    return free or ordered[:1]
 
 
 def _choose_loopback(name: str) -> ipaddress.IPv4Network:

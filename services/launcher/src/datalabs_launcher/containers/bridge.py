@@ -1,0 +1,158 @@
+"""The labs' bridge: one network of the engine for all container labs of a platform, and what may be reached from it.
+
+The engine makes the bridge and keeps containers from one another; the rules that keep them from this machine are the same
+as process labs have (`local/firewall.py`), because the bridge is put into the same group of interfaces.
+"""
+
+import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from datalabs_launcher.containers.engine import Engine, EngineRefusedError
+from datalabs_launcher.containers.specification import PLATFORM_LABEL
+from datalabs_launcher.local import firewall, netlink, network, veth
+
+TRIES = 8
+"""Blocks of addresses tried: the engine may know of users of one that this machine's routes do not show."""
+_INTERFACES = Path("/sys/class/net")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bridge:
+    """The network as it stands: what holds of its walls, in plain words what does not."""
+
+    name: str
+    subnet: ipaddress.IPv4Network
+    walled: bool
+    egress: bool
+    notices: tuple[str, ...] = ()
+
+
+def name_of(plan: network.Plan) -> str:
+    """Return the name of a platform's network."""
+    return f"datalabs-{plan.name}"
+
+
+def interface_of(plan: network.Plan) -> str:
+    """Return the name of the bridge on this machine; interfaces have room for 15 letters."""
+    return f"dlb{plan.name}"
+
+
+async def establish(
+    engine: Engine,
+    plan: network.Plan,
+    *,
+    api_address: str,
+    api_port: int,
+    egress: bool,
+    refused: Collection[str],
+) -> Bridge:
+    """Have the network, with its walls; repeating is fine. Blocks for some hundredths of a second.
+
+    Raises `SchedulerAwayError`, and `EngineRefusedError` when the engine will not make the network.
+    """
+    subnet = await _subnet(engine, plan)
+    if not network.may_make_networks():
+        return Bridge(
+            name=name_of(plan),
+            subnet=subnet,
+            walled=False,
+            egress=True,
+            notices=("Container labs can reach services of this machine: its firewall is not ours to set.",),
+        )
+    notices: list[str] = []
+    try:
+        _wall(plan, subnet, api_address=api_address, api_port=api_port, egress=egress, refused=refused)
+        walled = True
+    except OSError as error:
+        walled = False
+        notices.append(
+            f"Container labs can reach services of this machine (no packet filter: {error.strerror or error})."
+        )
+    return Bridge(
+        name=name_of(plan), subnet=subnet, walled=walled, egress=egress and walled, notices=tuple(notices)
+    )
+
+
+async def _subnet(engine: Engine, plan: network.Plan) -> ipaddress.IPv4Network:
+    """Return the network's addresses; it is made when the engine has none of that name."""
+    last: EngineRefusedError | None = None
+    blocks = [block for block in network.free_blocks(plan.name) if block != plan.network]
+    for block in blocks[:TRIES]:
+        known = await engine.network(name_of(plan))
+        if known is not None:
+            return ipaddress.IPv4Network(known["IPAM"]["Config"][0]["Subnet"])
+        try:
+            await engine.create_network(
+                name_of(plan),
+                driver="bridge",
+                labels={PLATFORM_LABEL: plan.name},
+                options={
+                    "com.docker.network.bridge.name": interface_of(plan),
+                    "com.docker.network.bridge.enable_icc": "false",
+                    # Ours says which packets leave, and under which address.
+                    "com.docker.network.bridge.enable_ip_masquerade": "false",
+                },
+                ipam={
+                    "Driver": "default",
+                    "Config": [{"Subnet": str(block), "Gateway": str(block.network_address + 1)}],
+                },
+            )
+        except EngineRefusedError as refused:  # somebody has these addresses, or made the network just now
+            last = refused
+    known = await engine.network(name_of(plan))
+    if known is None:
+        assert last is not None
+        raise last
+    return ipaddress.IPv4Network(known["IPAM"]["Config"][0]["Subnet"])
+
+
+def _wall(
+    plan: network.Plan,
+    subnet: ipaddress.IPv4Network,
+    *,
+    api_address: str,
+    api_port: int,
+    egress: bool,
+    refused: Collection[str],
+) -> None:
+    """Put the bridge among the labs' interfaces and the labs' rules in force for it."""
+    name = interface_of(plan)
+    with netlink.Netlink() as socket:
+        netlink.add_address(socket, veth.LOOPBACK, api_address)
+        index = netlink.index_of(socket, name)
+        if index is None:
+            raise OSError(f"the engine's bridge {name} is not on this machine")
+        netlink.set_up(socket, index, group=plan.group)
+    firewall.apply(
+        firewall.Policy(
+            table=table_of(plan),
+            group=plan.group,
+            network=subnet,
+            api_address=api_address,
+            api_port=api_port,
+            egress=egress,
+            refused=[ipaddress.IPv4Network(one) for one in refused],
+        )
+    )
+
+
+def table_of(plan: network.Plan) -> str:
+    """Return the name of the rules' table: beside that of process labs, which goes when none of them lives."""
+    return f"{plan.table}-containers"
+
+
+def holds(plan: network.Plan) -> bool:
+    """Return whether the bridge still is among the labs' interfaces: an engine that restarts may make it anew."""
+    try:
+        return int((_INTERFACES / interface_of(plan) / "netdev_group").read_text()) == plan.group
+    except (OSError, ValueError):
+        return False
+
+
+async def dissolve(engine: Engine, plan: network.Plan) -> None:
+    """Take the network and its rules back; for when no container lab is left."""
+    await engine.remove_network(name_of(plan))
+    if network.may_make_networks():
+        firewall.remove(table_of(plan))

@@ -1,0 +1,41 @@
+"""Settings of container labs; they stand in the launcher's own section of the settings file."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from datalabs_runtime.settings import Settings
+
+
+class ContainerSettings(Settings):
+    """Section [launcher] of the settings file: what concerns container labs on this machine. Times in seconds."""
+
+    section: ClassVar[str] = "launcher"
+
+    containers: bool = Field(
+        default=True, description="Run labs as containers when a Docker engine answers on this machine."
+    )
+    engine_socket: Path = Field(
+        default=Path("/var/run/docker.sock"),
+        description="The Docker engine's socket; only an engine of this very machine can mount the labs' files.",
+    )
+    engine_timeout: float = Field(
+        default=60, gt=0, description="Longest wait for one answer of the engine, pulls apart."
+    )
+    core_burst: float = Field(
+        default=4.0,
+        ge=1,
+        description="How far above its cores a container lab may go while the machine is free; one core at least.",
+    )
+    files_per_mib: int = Field(
+        default=256, ge=1, description="Files that a lab's scratch may hold for each MiB of its size."
+    )
+    disk_check: float = Field(
+        default=5.0, gt=0, description="Pause between looks at what container labs have written."
+    )
+    fork_patience: float = Field(
+        default=10.0,
+        gt=0,
+        description="A lab that stands at its limit of processes for so long, asking for more, is ended.",
+    )

@@ -1,0 +1,194 @@
+"""This machine as the home of container labs: its network for them, their images, their places, what it holds."""
+
+import asyncio
+import os
+import shutil
+import socket
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from datalabs_contracts.datalabs import Runtime
+from datalabs_contracts.labs import Capacity, Node, NodeState, Reason
+from datalabs_launcher.containers import bridge
+from datalabs_launcher.containers.config import ContainerSettings
+from datalabs_launcher.containers.engine import Document, Engine
+from datalabs_launcher.containers.folders import About, Record, about_of
+from datalabs_launcher.containers.images import Images
+from datalabs_launcher.containers.specification import (
+    PLATFORM_LABEL,
+    SCRATCH,
+    Place,
+    document_of,
+    own_files,
+    port_of,
+)
+from datalabs_launcher.local import machine, network, pacing, resolver
+from datalabs_launcher.local.config import LOCAL, LocalSettings
+from datalabs_launcher.local.layout import Layout
+from datalabs_launcher.local.specification import passed_environment
+from datalabs_launcher.scheduler import LabJob, SubmitRefusedError
+
+_MIB = 2**20
+_OWN_DRIVER = "cgroupfs"
+"""With this driver a parent group is a path; with systemd's it would have to be a slice."""
+
+
+class House:
+    """What stays the same from lab to lab; `prepare` comes first, and again whenever the engine was away."""
+
+    bridge: bridge.Bridge
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        state_folder: Path,
+        settings: LocalSettings,
+        containers: ContainerSettings,
+        api_address: str | None,
+        api_port: int,
+    ) -> None:
+        self.layout = Layout(state_folder)
+        self.plan = network.plan_of(self.layout.state_folder)
+        self.images = Images(engine)
+        self._engine, self._settings, self._containers = engine, settings, containers
+        self._api_address, self._api_port = api_address or self.plan.api_address, api_port
+        self._memory_mib = machine.memory_for_labs(settings)
+        self._cgroup_parent = ""
+        self._addresses: network.Addresses | None = None
+        names = [
+            name for name in settings.passed_environment if "CERT" not in name and "CA_BUNDLE" not in name
+        ]
+        # An image brings its own certificates: the paths of this machine's lead nowhere in it.
+        self._passed = passed_environment(names, dict(os.environ))
+
+    @property
+    def label(self) -> str:
+        """The label by which this platform's containers are known among all of the engine's."""
+        return f"{PLATFORM_LABEL}={self.plan.name}"
+
+    @property
+    def operators_only(self) -> bool:
+        """Whether labs could reach what they must not, so that only operators may launch them."""
+        return not self.bridge.walled and not self._settings.insecure_process_labs
+
+    async def prepare(self) -> None:
+        """Have the network and its walls; raises `SchedulerAwayError` when no engine answers."""
+        about = await self._engine.information()
+        self._cgroup_parent = (
+            f"/datalabs-{self.plan.name}" if about.get("CgroupDriver") == _OWN_DRIVER else ""
+        )
+        self.bridge = await bridge.establish(
+            self._engine,
+            self.plan,
+            api_address=self._api_address,
+            api_port=self._api_port,
+            egress=self._settings.egress,
+            refused=self._settings.egress_refused,
+        )
+        if self._addresses is None:
+            self._addresses = network.Addresses(
+                network=self.bridge.subnet,
+                file=self.layout.labs / "container-addresses",
+                skip=set(),
+                now=time.time,
+            )
+
+    async def leave(self) -> None:
+        """Take the network back."""
+        await bridge.dissolve(self._engine, self.plan)
+
+    def rest(self, address: str, ended: float) -> None:
+        """Note when the last lab of an address ended."""
+        if self._addresses is not None and address:
+            self._addresses.rest(address, ended)
+
+    def capacity(self, running: Sequence[About], *, offered: list[Runtime]) -> Capacity:
+        """Return the machine and what is taken of it by containers."""
+        disk = sum(about.disk_mib for about in running)
+        node = Node(
+            name=socket.gethostname(),
+            cluster=LOCAL,
+            state=NodeState.READY,
+            runtimes=offered,
+            cores=pacing.cores_here() * self._settings.core_overcommit,
+            memory_mib=self._memory_mib,
+            disk_mib=shutil.disk_usage(self.layout.state_folder).free // _MIB + disk,
+            cores_taken=sum(about.cores for about in running),
+            memory_taken_mib=sum(about.memory_mib for about in running),
+            disk_taken_mib=disk,
+            labs=len(running),
+        )
+        return Capacity(
+            cores=node.cores,
+            memory_mib=node.memory_mib,
+            cores_taken=node.cores_taken,
+            memory_taken_mib=node.memory_taken_mib,
+            queued=0,
+            runtimes=offered,
+            notices=list(self.bridge.notices) if offered else [],
+            nodes=[node],
+        )
+
+    async def accept(self, job: LabJob, record: Record, *, taken: Collection[str]) -> Document:
+        """Take a job on, with a place of its own, and return what the engine is to be told.
+
+        Raises `SubmitRefusedError` when it cannot run here.
+        """
+        if job.runtime is not Runtime.CONTAINER or job.container is None:
+            raise SubmitRefusedError("This engine runs containers only.")
+        image = await self.images.find(job.container.image)
+        if image is None:
+            raise SubmitRefusedError(
+                f"The image {job.container.image} is not on this machine.", reason=Reason.IMAGE_UNAVAILABLE
+            )
+        _check_mounts(job)
+        assert self._addresses is not None
+        address = record.about.address if record.accepted else self._addresses.give(taken)
+        if address is None:
+            raise SubmitRefusedError("No address is free: too many labs ended in the last two minutes.")
+        place = Place(
+            platform=self.plan.name,
+            folder=record.folder,
+            image=image.id,
+            exposed=image.exposed,
+            network=self.bridge.name,
+            address=address,
+            uid=job.uid if os.geteuid() == 0 else os.geteuid(),
+            pids=self._settings.processes_per_lab,
+            cores=self._ceiling(job.cores),
+            log_bytes=self._settings.log_mib * _MIB,
+            cgroup_parent=self._cgroup_parent,
+            passed=self._passed,
+        )
+        about = about_of(
+            job,
+            address=address,
+            port=port_of(job, job.container, image.exposed),
+            pids=place.pids,
+            read_only=job.container.read_only,
+            scratch=SCRATCH,
+        )
+        files = own_files(
+            job, place.uid, image.files, resolver.text_for_labs() if self.bridge.egress else None
+        )
+        try:
+            document = document_of(job, place)
+        except ValueError as error:
+            raise SubmitRefusedError(str(error)) from None
+        await asyncio.to_thread(record.accept, about, files, secret=job.lab_secret, uid=place.uid)
+        return document
+
+    def _ceiling(self, cores: float) -> float:
+        """Return how many cores a lab may use while nobody else wants them."""
+        return min(float(pacing.cores_here()), max(1.0, cores * self._containers.core_burst))
+
+
+def _check_mounts(job: LabJob) -> None:
+    for mount in job.mounts:
+        if not os.path.exists(mount.source):  # noqa: PTH110 - a string that stays one
+            raise SubmitRefusedError(
+                f"{mount.target} cannot be mounted: {mount.source} is missing.",
+                reason=Reason.VOLUME_UNAVAILABLE,
+            )

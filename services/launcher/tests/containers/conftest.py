@@ -1,0 +1,205 @@
+"""A bench for container labs: a state folder of its own on the machine's engine, a small image, jobs of two people."""
+
+import asyncio
+import contextlib
+import dataclasses
+import io
+import os
+import secrets
+import shutil
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import pytest
+
+from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
+from datalabs_contracts.volumes import Mount
+from datalabs_launcher.containers.adapter import ContainerScheduler
+from datalabs_launcher.containers.config import ContainerSettings
+from datalabs_launcher.local.config import LocalSettings
+from datalabs_launcher.scheduler import JobState, LabJob, Observation
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+ADA, BOB = 20_001, 20_002
+SECONDS = 40.0
+API_PORT = 18_123
+IMAGE = "open-datalabs/bench:1"
+BASE = "debian:12-slim"
+DOCKERFILE = f"""
+FROM {BASE}
+RUN apt-get update && apt-get install -y --no-install-recommends python3-minimal && rm -rf /var/lib/apt/lists/*
+CMD ["sleep", "1000"]
+"""
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[Any]:
+    """The engine; without one these tests fail, they are never passed over in silence."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.fail(f"THE CONTAINER TIER CANNOT RUN: no Docker engine answers ({error})")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(docker_client: Any) -> str:
+    """An image with a Python and nothing else, made once; its base comes from `make base-image`."""
+    try:
+        docker_client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            entry = tarfile.TarInfo("Dockerfile")
+            entry.size = len(DOCKERFILE)
+            archive.addfile(entry, io.BytesIO(DOCKERFILE.encode()))
+        packed.seek(0)
+        docker_client.images.build(
+            fileobj=packed, custom_context=True, tag=IMAGE, rm=True, network_mode="host"
+        )
+    return IMAGE
+
+
+def lab_name() -> str:
+    return "".join(secrets.choice(LETTERS) for _ in range(10))
+
+
+class Bench:
+    """A state folder with its scheduler and the jobs of two people."""
+
+    def __init__(self, folder: Path, image: str, **settings: Any) -> None:
+        self.state_folder = folder
+        self.image = image
+        own = set(ContainerSettings.model_fields)
+        self.containers = ContainerSettings(**{name: one for name, one in settings.items() if name in own})
+        self.settings = LocalSettings(**{name: one for name, one in settings.items() if name not in own})
+        self.scheduler = self.new_scheduler()
+
+    def new_scheduler(self) -> ContainerScheduler:
+        return ContainerScheduler(
+            state_folder=self.state_folder,
+            settings=self.settings,
+            containers=self.containers,
+            api_port=API_PORT,
+        )
+
+    def volume(self, name: str, uid: int) -> Path:
+        folder = self.state_folder / "volumes" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(folder, uid, uid)
+        folder.chmod(0o700)
+        return folder
+
+    def job(self, *command: str, owner: str = "ada", **changes: Any) -> LabJob:
+        lab = lab_name()
+        uid = ADA if owner == "ada" else BOB
+        about = {name: changes.pop(name) for name in ("read_only", "shm_mib") if name in changes}
+        container = ContainerRuntime(image=self.image, command=list(command), **about)
+        job = LabJob(
+            job_id=f"lab-{lab}-01",
+            lab_id=lab,
+            attempt=1,
+            owner=owner,
+            uid=uid,
+            datalab="bench",
+            version="1",
+            kind=Kind.WEB,
+            runtime=Runtime.CONTAINER,
+            container=container,
+            source="",
+            cores=0.5,
+            memory_mib=128,
+            disk_mib=64,
+            port=20_100,
+            ready_path="/",
+            ready_secret=False,
+            batch=False,
+            activity="",
+            mounts=(
+                Mount(source=str(self.volume(f"home/{owner}", uid)), target="/media/home", read_only=False),
+                Mount(
+                    source=str(self.volume(f"scratch/{lab}", uid)), target="/media/scratch", read_only=False
+                ),
+            ),
+            environment={"DATALABS_LAB_ID": lab},
+            lab_secret="a-secret-of-the-edge",
+            origin=f"http://{lab}.localhost:8080",
+            stop_seconds=5,
+        )
+        return dataclasses.replace(job, **changes)
+
+    async def until(self, job_id: str, *states: JobState, seconds: float = SECONDS) -> Observation:
+        """Wait for a state, by watching."""
+        watch = self.scheduler.watch()
+        async with asyncio.timeout(seconds):
+            following = asyncio.ensure_future(anext(watch))
+            try:
+                while True:
+                    seen = await self.scheduler.get(job_id)
+                    if seen is not None and seen.state in states:
+                        return seen
+                    await asyncio.wait({following}, timeout=2)
+                    if following.done():
+                        following = asyncio.ensure_future(anext(watch))
+            finally:
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+                    await following
+
+    async def running(self, *command: str, **changes: Any) -> LabJob:
+        job = self.job(*command, **changes)
+        await self.scheduler.submit(job)
+        return job
+
+    async def ended(self, *command: str, **changes: Any) -> Observation:
+        """Run a command to its end."""
+        job = self.job(*command, **changes)
+        await self.scheduler.submit(job)
+        return await self.until(job.job_id, JobState.ENDED)
+
+    async def python(self, program: str, **changes: Any) -> Observation:
+        return await self.ended("python3", "-c", program, **changes)
+
+    async def text(self, job_id: str) -> str:
+        lines, _ = await self.scheduler.logs(job_id, lines=400)
+        return "\n".join(lines)
+
+    async def said(self, *command: str, **changes: Any) -> str:
+        """Return what a command wrote."""
+        return await self.text((await self.ended(*command, **changes)).job_id)
+
+    async def sweep(self) -> None:
+        """End whatever the test left, and take the network back."""
+        for seen in await self.scheduler.jobs():
+            if seen.state is not JobState.ENDED:
+                await self.scheduler.stop(seen.job_id, grace=0)
+                await self.until(seen.job_id, JobState.ENDED)
+            await self.scheduler.purge(seen.job_id)
+        await self.scheduler.aclose()
+        shutil.rmtree(self.state_folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, image: str) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path / "state", image)
+    await made.scheduler.start()
+    yield made
+    await made.sweep()
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path, image: str) -> AsyncIterator[Bench]:
+    """A bench that looks often at what labs write, and bears a lab at its limit of processes only for a moment."""
+    made = Bench(
+        tmp_path / "state", image, disk_check=0.5, fork_patience=2.0, processes_per_lab=48, files_per_mib=200
+    )
+    await made.scheduler.start()
+    yield made
+    await made.sweep()
