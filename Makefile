@@ -35,12 +35,16 @@ down: $(SETUP) ## stop the platform and its labs; DOWN="--keep-labs --state DIR"
 test: $(SETUP) $(DASHBOARD) ## all tests that need no browser, no container engine and no cluster
 	@mkdir -p build
 	@tools/node.sh npm --prefix dashboard test --silent
-	@$(PYTEST) -m "not browser and not chaos and not vm" $(JUNIT) $(TEST)
+	@$(PYTEST) -m "not browser and not chaos and not vm and not nomad" $(JUNIT) $(TEST)
 
 test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (installs Debian's chromium when absent)
 	@mkdir -p build
 	@tools/chromium.sh
 	@$(PYTEST) -m browser tests $(JUNIT) $(TEST)
+
+test-nomad: $(SETUP) ## labs on a real Nomad agent, which the tests start themselves (NOMAD_BINARY, else `nomad` on PATH)
+	@mkdir -p build
+	@$(PYTEST) -m nomad services libs tests $(JUNIT) $(TEST)
 
 test-chaos: $(SETUP) $(DASHBOARD) ## harm every part at every step of labs' lives, each pair once; DATALABS_CHAOS_SEED=n repeats a selection
 	@mkdir -p build
@@ -51,7 +55,7 @@ test-chaos-full: $(SETUP) $(DASHBOARD) ## all combinations of who, when and how,
 	@DATALABS_CHAOS_FULL=1 $(PYTEST) -m chaos tests $(JUNIT) $(TEST)
 
 vm-tools: ## install what virtual machines and their image need, from Debian's packages (needs root)
-	@apt-get install --quiet --yes --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap zstd e2fsprogs
+	@apt-get install --quiet --yes --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap zstd xz-utils e2fsprogs
 
 vm-image: ## build the disk of the Linux desktop under build/vm (needs root and a Debian mirror; DEBIAN_MIRROR=URL)
 	@images/vm/build.sh build/vm

@@ -92,9 +92,9 @@ def test_a_path_too_long(runner: CliRunner, app: typer.Typer, tmp_path: Path) ->
     assert (code, line.split(": ")[1]) == (15, "path_too_long")
 
 
-def test_nomad_is_said_to_be_absent(runner: CliRunner, app: typer.Typer, state: StateFolder) -> None:
-    code, line = refused(runner, app, "up", "--state", str(state.root), "--scheduler", "nomad")
-    assert (code, line.split(": ")[1]) == (17, "not_in_this_version")
+def test_an_unknown_scheduler(runner: CliRunner, app: typer.Typer, state: StateFolder) -> None:
+    code, line = refused(runner, app, "up", "--state", str(state.root), "--scheduler", "swarm")
+    assert (code, line.split(": ")[1]) == (18, "bad_settings")
 
 
 def test_broken_settings(runner: CliRunner, app: typer.Typer, state: StateFolder) -> None:

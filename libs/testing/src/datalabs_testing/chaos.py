@@ -24,6 +24,7 @@ class ChaosProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropping = False
+        self._deaf = False
         self._halving = False
         self._refusing = False
         self._delay = 0.0
@@ -55,6 +56,10 @@ class ChaosProxy:
         """Swallow all bytes: connections stay open, nothing arrives any more."""
         self._dropping = True
 
+    def lose_replies(self) -> None:
+        """Pass what is asked, swallow what is answered."""
+        self._deaf = True
+
     def delay(self, seconds: float) -> None:
         """Hold back every piece for that long."""
         self._delay = seconds
@@ -79,8 +84,8 @@ class ChaosProxy:
 
     def heal(self) -> None:
         """Behave again; connections from which bytes were dropped are reset, for their streams are torn."""
-        torn = self._dropping
-        self._dropping = self._halving = self._refusing = False
+        torn = self._dropping or self._deaf
+        self._dropping = self._deaf = self._halving = self._refusing = False
         self._delay = 0.0
         if torn:
             self.reset()
@@ -100,7 +105,7 @@ class ChaosProxy:
             self._writers.add(upstream_writer)
             pumps = (
                 asyncio.ensure_future(self._pump(reader, upstream_writer)),
-                asyncio.ensure_future(self._pump(upstream_reader, writer)),
+                asyncio.ensure_future(self._pump(upstream_reader, writer, answers=True)),
             )
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -117,12 +122,14 @@ class ChaosProxy:
                     end.close()
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(CHUNK):
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                if self._dropping:
+                if self._dropping or (answers and self._deaf):
                     continue
                 if self._halving:
                     self._halving = False

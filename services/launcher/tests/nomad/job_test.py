@@ -1,0 +1,108 @@
+"""What is registered, compared with golden files; `DATALABS_GOLDEN=write` writes them anew."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
+from datalabs_launcher.machines.image import Image
+from datalabs_launcher.nomad.config import NomadSettings
+from datalabs_launcher.nomad.job import Cluster, job_of, secrets_of
+from datalabs_launcher.nomad.vm_task import Disk
+from datalabs_launcher.scheduler import LabJob
+
+from .jobs import NOTEBOOK
+
+GOLDEN = Path(__file__).parent.parent / "data" / "nomad"
+DISK = Disk(
+    folder="/srv/datalabs/machines/linux-desktop",
+    about=Image(
+        name="linux-desktop",
+        digest="0" * 64,
+        disk_mib=1500,
+        kernel_command_line="root=/dev/vda rw console=ttyS0",
+    ),
+)
+SITE = NomadSettings(
+    nomad_address="https://nomad.example.org:4646",
+    nomad_namespace="labs",
+    nomad_network="datalabs",
+    nomad_host_network="datalabs",
+    nomad_volume="datalabs",
+    nomad_image_disks=Path("/srv/datalabs/machines"),
+    nomad_environments=Path("/srv/datalabs/environments"),
+    nomad_allow_raw_exec=True,
+)
+PLAIN = NomadSettings(nomad_address="http://127.0.0.1:4646", nomad_namespace="default")
+BATCH = replace(
+    NOTEBOOK,
+    kind=Kind.BATCH,
+    batch=True,
+    container=ContainerRuntime(image="datalabs/reduce:2", command=["{source}/reduce.py", "--of", "{lab_id}"]),
+    activity="",
+    node=None,
+)
+DESKTOP = replace(
+    NOTEBOOK,
+    kind=Kind.DESKTOP,
+    container=ContainerRuntime(image="datalabs/topcat:4.10", port=5901, shm_mib=256),
+    gpus=1,
+    gpu_name="nvidia/gpu/Tesla T4",
+    node_class="gpu",
+    memory_mib=4096,
+    cores=2,
+)
+VM = replace(NOTEBOOK, kind=Kind.DESKTOP, runtime=Runtime.VM, cores=2, memory_mib=2048, disk_mib=4096)
+PROCESS = replace(NOTEBOOK, runtime=Runtime.PROCESS)
+
+
+def cluster(settings: NomadSettings) -> Cluster:
+    return Cluster(platform="5f1c0a9be2d84467", settings=settings, processes_per_lab=1024, log_mib=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "settings"),
+    [
+        ("notebook", NOTEBOOK, SITE),
+        ("notebook-plain", NOTEBOOK, PLAIN),
+        ("batch", BATCH, SITE),
+        ("desktop-gpu", DESKTOP, SITE),
+        ("vm", VM, SITE),
+        ("vm-throwaway", VM, NomadSettings(nomad_image_disks=Path("/srv/datalabs/machines"))),
+        ("process", PROCESS, SITE),
+    ],
+)
+def test_what_is_registered(name: str, job: LabJob, settings: NomadSettings) -> None:
+    made = json.dumps(job_of(job, cluster(settings), disk=DISK), indent=2, sort_keys=True) + "\n"
+    file = GOLDEN / f"{name}.json"
+    if os.environ.get("DATALABS_GOLDEN") == "write":
+        file.write_text(made)
+    assert made == file.read_text()
+
+
+@pytest.mark.parametrize("job", [NOTEBOOK, BATCH, DESKTOP, VM, PROCESS])
+def test_no_secret_is_in_the_job(job: LabJob) -> None:
+    secret = replace(job, secret_environment={"TOKEN": "another-secret"})
+    made = json.dumps(job_of(secret, cluster(SITE), disk=DISK))
+    assert "a-secret-of-this-lab" not in made
+    assert "another-secret" not in made
+    kept = json.dumps(secrets_of(secret))
+    assert "a-secret-of-this-lab" in kept
+    assert "another-secret" in kept
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (replace(NOTEBOOK, container=None), "without an image"),
+        (replace(VM, vm=None), "without an image"),
+        (replace(VM, memory_mib=128), "at least"),
+        (replace(PROCESS, process=None), "without a process"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_in_words(job: LabJob, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        job_of(job, cluster(SITE), disk=DISK)
