@@ -15,6 +15,7 @@ from datalabs_launcher.scheduler import JobState, Observation, SchedulerAwayErro
 from datalabs_launcher.starting import Starting
 from datalabs_launcher.steps import Result, moved, waiting
 from datalabs_launcher.store import labs
+from datalabs_launcher.timeline import step_documents
 
 LOOK_AGAIN = timedelta(minutes=5)
 """A ready lab is looked at so often without any news; reconciling does it more often for all at once."""
@@ -66,6 +67,8 @@ class Lifecycle:
             return await self._by_rule(record)
         if seen is None or seen.state is JobState.ENDED:
             return await self.ending.finish(record, seen)
+        if seen.started_at is not None and record.started_at is None:
+            record = await self._started(record, seen)
         if seen.state is JobState.UNKNOWN and record.state is LabState.READY:
             record = await self._unreachable(record, "Nothing is heard of its machine; the lab may well run.")
         elif seen.state is JobState.RUNNING and record.state is LabState.UNREACHABLE:
@@ -81,6 +84,12 @@ class Lifecycle:
         if away and seen.state is not JobState.ENDED:
             raise SchedulerAwayError
         return seen
+
+    async def _started(self, record: LabRecord, seen: Observation) -> LabRecord:
+        """Store when a lab started that answered before its cluster said so."""
+        attempt: dict[str, object] = {"started_at": seen.started_at, "steps": step_documents(seen.steps)}
+        change = Change(at=self._life.now(), values={"started_at": seen.started_at}, attempt_values=attempt)
+        return await self._life.journal.write(record, change)
 
     async def _unreachable(self, record: LabRecord, message: str) -> LabRecord:
         change = Change(at=self._life.now(), state=LabState.UNREACHABLE, values={"message": message})

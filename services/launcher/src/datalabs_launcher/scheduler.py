@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from datalabs_contracts.datalabs import (
     ContainerRuntime,
@@ -106,7 +106,12 @@ class JobEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What is true of a job now. `address` and `port` are where it listens, from this machine."""
+    """What is true of a job now. `address` and `port` are where it listens, from this machine.
+
+    `ready` is what the lab says of itself: False while it starts, None for a lab that never says; it is asked at its
+    address only once it does not deny. `early`: where it is to listen is known and asking there is cheap, though the news
+    that it runs may take a second more.
+    """
 
     job_id: str
     lab_id: str
@@ -117,6 +122,8 @@ class Observation:
     address: str | None = None
     port: int | None = None
     node: str | None = None
+    ready: bool | None = None
+    early: bool = False
     end: JobEnd | None = None
 
 
@@ -213,3 +220,14 @@ class Scheduler(Protocol):
 
     async def active(self, job_id: str) -> bool | None:
         """Return whether the lab's own signs (CPU, kernels) say it is in use; None when unknown."""
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A cluster that keeps something of ended labs for their restart: a virtual machine's disk.
+
+    The next attempt of a lab finds it by itself; the launcher says when nobody will come back for it.
+    """
+
+    async def discard(self, lab_id: str) -> None:
+        """Forget what is kept of a lab; repeated or of a lab that runs it does nothing."""

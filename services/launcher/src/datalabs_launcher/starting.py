@@ -93,15 +93,16 @@ class Starting:
     async def _note(self, record: LabRecord, seen: Observation, handed_over: datetime | None) -> LabRecord:
         """Begin to probe what runs, and store what is new about it."""
         running = seen.state is JobState.RUNNING
+        there = running or (seen.early and seen.state is JobState.PENDING)
         host, port = seen.address or record.host or "127.0.0.1", seen.port or record.port
-        if running and not record.batch and port is not None:
+        if there and not record.batch and port is not None and seen.ready is not False:
             self._life.prober.ensure(self._target(record, host, port))
         values: dict[str, Any] = {}
         if record.submitted_at is None:
             values["submitted_at"] = handed_over or self._life.now()
         if seen.started_at is not None and record.started_at != seen.started_at:
             values |= {"started_at": seen.started_at}
-        if running and (record.host, record.host_port, record.node) != (host, port, seen.node):
+        if there and (record.host, record.host_port, record.node) != (host, port, seen.node):
             values |= {"host": host, "host_port": port, "node": seen.node}
         moments: list[tuple[str, datetime]] = []
         if record.phase == PLACING:
@@ -131,7 +132,7 @@ class Starting:
     @staticmethod
     def _text(seen: Observation) -> str | None:
         """Return what the scheduler is doing, in its words."""
-        if seen.state is not JobState.PENDING or not seen.steps:
+        if not seen.steps or (seen.state is not JobState.PENDING and seen.ready is not False):
             return None
         return seen.steps[-1].text or seen.steps[-1].name
 

@@ -295,6 +295,7 @@ class NomadScheduler:
             known,
             now=datetime.now(tz=UTC),
             lost_after=timedelta(seconds=self._settings.nomad_lost_after),
+            early=self._view.early,
         )
 
     async def jobs(self) -> list[Observation]:

@@ -117,11 +117,15 @@ class Follower:
             blocked = await self._client.blocked()
             others = await self._client.other_allocations(self._prefix)
             nodes = await self._client.nodes()
+            unknown = [
+                str(node["ID"]) for node in nodes if "Meta" not in self._view.nodes.get(str(node["ID"]), {})
+            ]
+            details = [await self._client.node(node_id) for node_id in unknown]
         self._view.replace(jobs=jobs, allocations=allocations, blocked=blocked, others=others, index=index)
         listed = {str(node["ID"]) for node in nodes}
         for node_id in [one for one in self._view.nodes if one not in listed]:
             del self._view.nodes[node_id]
-        for node in nodes:
+        for node in [*nodes, *(one for one in details if one is not None)]:
             self._view.note_node(node)
         for job_id in [one for one in self._told if one not in self._view.jobs]:
             del self._told[job_id]
@@ -136,7 +140,7 @@ class Follower:
         known = self._view.jobs.get(job_id)
         if known is None:
             return None
-        seen = observe(known, now=datetime.now(tz=UTC), lost_after=self._lost_after)
+        seen = observe(known, now=datetime.now(tz=UTC), lost_after=self._lost_after, early=self._view.early)
         before = self._told.get(job_id)
         lost = seen.end is not None and seen.end.node_lost
         if (known.placed_again or lost) and not known.stop:

@@ -5,7 +5,7 @@ lab's story, and the job has not ended while anything of it remains.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -86,8 +86,8 @@ def moment(nanoseconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(nanoseconds / 1e9, tz=UTC) if nanoseconds else None
 
 
-def observe(known: Known, *, now: datetime, lost_after: timedelta) -> Observation:
-    """Return what is true of a job."""
+def observe(known: Known, *, now: datetime, lost_after: timedelta, early: Container[str] = ()) -> Observation:
+    """Return what is true of a job; `early` are the ids of nodes where a port may be asked before its lab is there."""
     first = known.first
     if first is None:
         return _unplaced(known, now)
@@ -113,6 +113,7 @@ def observe(known: Known, *, now: datetime, lost_after: timedelta) -> Observatio
         address=port.get("HostIP") or None,
         port=port.get("Value"),
         node=first.get("NodeName"),
+        early=state is JobState.PENDING and bool(port) and first.get("NodeID") in early,
         end=end,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datalabs_launcher.nomad import words
+from datalabs_launcher.nomad.nodes import TUNED
 from datalabs_launcher.nomad.observing import OVER, Known, moment
 from datalabs_launcher.nomad.stream import Event
 
@@ -43,6 +44,7 @@ class View:
         self.jobs: dict[str, Known] = {}
         self.nodes: dict[str, Document] = {}
         self.others: list[Document] = []
+        self.early: set[str] = set()
         self.index = 0
         self._forgotten: set[str] = set()
 
@@ -130,6 +132,9 @@ class View:
         before = self.nodes.get(str(node["ID"]), {})
         if before.get("ModifyIndex", 0) <= node.get("ModifyIndex", 0):
             self.nodes[str(node["ID"])] = {**before, **node}
+        if "Meta" in node:
+            tuned = (node.get("Meta") or {}).get(TUNED) == "true"
+            (self.early.add if tuned else self.early.discard)(str(node["ID"]))
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
