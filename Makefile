@@ -64,6 +64,11 @@ test-vm: $(SETUP) ## the tests with real virtual machines; the slow one needs `m
 	@mkdir -p build
 	@$(PYTEST) -m vm $(JUNIT) $(TEST)
 
+test-compose: $(SETUP) ## the platform from containers on an emulated cluster (needs a Docker engine and docker-compose)
+	@mkdir -p build
+	@docker build --quiet -f compose/Dockerfile -t open-datalabs:dev .
+	@$(PYTEST) -m compose tests/compose $(JUNIT) $(TEST)
+
 check: $(SETUP) $(DASHBOARD) ## formatting, lint, types, import rules, and that generated files are up to date
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -101,4 +106,4 @@ clean: ## remove what was built (never a state folder)
 	@rm -rf build .venv dashboard/node_modules dashboard/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: vm-tools vm-image test-vm help setup dashboard up down test test-browser test-chaos test-chaos-full check contracts format lock bench bench-idle screenshots clean
+.PHONY: vm-tools vm-image test-vm help setup dashboard up down test test-browser test-chaos test-chaos-full test-compose check contracts format lock bench bench-idle screenshots clean
