@@ -35,7 +35,7 @@ down: $(SETUP) ## stop the platform and its labs; DOWN="--keep-labs --state DIR"
 test: $(SETUP) $(DASHBOARD) ## all tests that need no browser, no container engine and no cluster
 	@mkdir -p build
 	@tools/node.sh npm --prefix dashboard test --silent
-	@$(PYTEST) -m "not browser and not chaos and not vm and not nomad" $(JUNIT) $(TEST)
+	@$(PYTEST) -m "not browser and not chaos and not docker and not nomad and not vm and not compose" $(JUNIT) $(TEST)
 
 test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (installs Debian's chromium when absent)
 	@mkdir -p build
