@@ -16,6 +16,7 @@ from datalabs_contracts.datalabs import EnvironmentSpecification, Runtime
 from datalabs_contracts.labs import Capacity, Node, Sample
 from datalabs_launcher.scheduler import (
     EnvironmentProgress,
+    Keeper,
     LabJob,
     Observation,
     Scheduler,
@@ -155,6 +156,13 @@ class Federation:
         if member is not None:
             await member.scheduler.purge(job_id)
         self._homes.pop(job_id, None)
+
+    async def discard(self, lab_id: str) -> None:
+        """Forget what any member keeps of a lab; a member that is away forgets it by its own bound."""
+        for member in self._members:
+            if isinstance(member.scheduler, Keeper):
+                with contextlib.suppress(SchedulerAwayError):
+                    await member.scheduler.discard(lab_id)
 
     async def get(self, job_id: str) -> Observation | None:
         """Return what is true of one job."""

@@ -16,6 +16,7 @@ from datalabs_contracts.labs import Reason
 from datalabs_contracts.volumes import Mount
 from datalabs_launcher.local import netlink, processes
 from datalabs_launcher.local.config import Isolation
+from datalabs_launcher.local.vm import probe
 from datalabs_launcher.scheduler import JobState, SubmitRefusedError
 
 SERVE = ("python", "-m", "http.server", "--bind", "{address}", "{port}")
@@ -279,7 +280,7 @@ async def test_capacity_counts_what_runs(bench: Any) -> None:
     assert (before.cores_taken, before.memory_taken_mib) == (0, 0)
     assert (after.cores_taken, after.memory_taken_mib) == (0.5, 256)
     assert after.cores == len(os.sched_getaffinity(0)) * 16
-    assert after.runtimes == [Runtime.PROCESS]
+    assert after.runtimes == [Runtime.PROCESS, *([Runtime.VM] if probe.tools() else [])]
 
 
 async def test_addresses_rest_after_their_lab(bench: Any) -> None:

@@ -30,6 +30,8 @@ from datalabs_launcher.local.layout import Layout
 from datalabs_launcher.local.machine import Machine
 from datalabs_launcher.local.news import Mailbox, Watchers
 from datalabs_launcher.local.shims import Shim
+from datalabs_launcher.local.vm import host as machines
+from datalabs_launcher.local.vm.host import VmPlace
 from datalabs_launcher.scheduler import (
     EnvironmentProgress,
     LabJob,
@@ -39,6 +41,8 @@ from datalabs_launcher.scheduler import (
 
 LOOK_AGAIN = 5.0
 """Seconds between looks at all jobs: a fallback for datagrams that were lost."""
+SWEEP = 600.0
+"""Seconds between looks at the disks of labs that ended."""
 
 
 class _Job:
@@ -89,6 +93,7 @@ class LocalScheduler:
         self._mailbox.open(loop, self._heard)
         for folder in self._layout.attempts():
             self._adopt(Attempt(folder))
+        await asyncio.to_thread(self._machine.vm.sweep, living=self._living())
         self._look = loop.create_task(self._look_again(), name="local scheduler")
 
     async def aclose(self) -> None:
@@ -107,9 +112,13 @@ class LocalScheduler:
             await asyncio.to_thread(self._machine.leave)
 
     async def _look_again(self) -> None:
+        swept = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_AGAIN)
             try:
+                if time.monotonic() - swept > SWEEP:
+                    swept = time.monotonic()
+                    await asyncio.to_thread(self._machine.vm.sweep, living=self._living())
                 for job in list(self._jobs.values()):
                     if not job.ended:
                         self._refresh(job)
@@ -130,10 +139,12 @@ class LocalScheduler:
 
     async def runtimes(self) -> list[Runtime]:
         """Return what runs here."""
-        return [Runtime.PROCESS]
+        return self._machine.runtimes()
 
     async def notices(self, runtime: Runtime) -> list[str]:
         """Return what a person should know before launching here."""
+        if runtime is Runtime.VM:
+            return self._machine.vm_notices()
         return self._machine.notices() if runtime is Runtime.PROCESS else []
 
     async def refuses(self, runtime: Runtime, *, operator: bool) -> str | None:
@@ -160,11 +171,14 @@ class LocalScheduler:
         self, specification: EnvironmentSpecification, runtime: Runtime
     ) -> AsyncIterator[EnvironmentProgress]:
         """Make a version's environment ready; at once when it is."""
-        process = specification.runtimes.process
+        process, vm = specification.runtimes.process, specification.runtimes.vm
+        if runtime is Runtime.VM and vm is not None:
+            async for progress in self._machine.vm.install(vm):
+                yield progress
+            return
         if runtime is not Runtime.PROCESS or process is None:
-            yield EnvironmentProgress(
-                ready=False, failed=True, fraction=0, text="This machine runs processes only."
-            )
+            text = f"This machine does not run labs as {runtime}."
+            yield EnvironmentProgress(ready=False, failed=True, fraction=0, text=text)
             return
         async for progress in self._machine.environments.prepare(
             specification.datalab, specification.version, process
@@ -177,23 +191,26 @@ class LocalScheduler:
 
     async def submit(self, job: LabJob) -> Observation:
         """Run the job, once however often this is called."""
-        known = self._jobs.get(job.job_id)
+        known, machine = self._jobs.get(job.job_id), None
         if known is None:
             if self._layout.was_purged(job.job_id):
                 raise SubmitRefusedError("This attempt has run and was forgotten.")
             attempt = Attempt(self._layout.attempt(job.job_id))
-            if not (attempt.folder / "spec.json").exists():
-                self._write(job)
-            known = self._adopt(attempt)
+            accepted = attempt.folder / "spec.json"
+            if job.runtime is Runtime.VM and not accepted.exists():
+                machine = await asyncio.to_thread(self._machine.vm.place, job)
+            if not accepted.exists():
+                self._write(job, machine)
+            known = self._jobs.get(job.job_id) or self._adopt(attempt)
             await asyncio.to_thread(attempt.sync)  # beside the start, not before it
         elif known.shim is None and not known.state:
             self._launch(known)
         return known.attempt.observe(known.state)
 
-    def _write(self, job: LabJob) -> None:
+    def _write(self, job: LabJob, machine: VmPlace | None = None) -> None:
         """Accept a job: from here on it is never forgotten."""
         taken = {one.attempt.about["address"] for one in self._jobs.values() if not one.ended}
-        place = self._machine.place_for(job, taken=taken)
+        place = self._machine.place_for(job, taken=taken, machine=machine)
         servers = resolver.text_for_labs() if place.network is not None else None
         try:
             self._layout.write(job, place, resolver=servers)
@@ -252,7 +269,7 @@ class LocalScheduler:
         self._tell(job)
 
     def _tell(self, job: _Job) -> None:
-        news = (job.state.get("phase"), job.state.get("asked"))
+        news = (job.state.get("phase"), job.state.get("asked"), job.state.get("ready"))
         if news == job.told:
             return
         job.told = news
@@ -283,6 +300,14 @@ class LocalScheduler:
         self._layout.note_purged(job_id)
         self._jobs.pop(job_id, None)
         await asyncio.to_thread(job.attempt.remove)
+
+    async def discard(self, lab_id: str) -> None:
+        """Forget what a lab kept for its restart, a machine's disk; not while an attempt of it lives."""
+        if lab_id not in self._living():
+            await asyncio.to_thread(self._machine.vm.disks.discard, lab_id)
+
+    def _living(self) -> set[str]:
+        return {job.attempt.about["lab_id"] for job in self._jobs.values() if not job.ended}
 
     async def get(self, job_id: str) -> Observation | None:
         """Return what is true of one job."""
@@ -343,6 +368,8 @@ class LocalScheduler:
         if job is None or job.state.get("phase") != "running":
             return None
         about, now = job.attempt.about, time.monotonic()
+        if about.get("machine"):
+            return machines.busy(job.attempt.folder, now=time.time())
         use = meters.measure(dict(job.attempt.spec["cgroups"]), job.state["shim"])
         if job.judged is None:
             job.judged = meters.Rate(now, use.cpu_seconds)

@@ -166,7 +166,7 @@ class Attempt:
     def observe(self, state: State) -> Observation:
         """Return the observation that a state amounts to."""
         about = self.about
-        phase = state.get("phase")
+        phase, says_ready = state.get("phase"), bool(about.get("says_ready"))
         started = _instant(state.get("started"))
         job_state = {"running": JobState.RUNNING, "ended": JobState.ENDED}.get(str(phase), JobState.PENDING)
         return Observation(
@@ -174,16 +174,29 @@ class Attempt:
             lab_id=about["lab_id"],
             attempt=about["attempt"],
             state=job_state,
-            steps=tuple(
-                Step(name=name, started_at=_time(began), ended_at=_time(ended))
-                for name, began, ended in state.get("steps", [])
+            steps=(
+                *(
+                    Step(name=name, started_at=_time(began), ended_at=_time(ended))
+                    for name, began, ended in state.get("steps", [])
+                ),
+                *_boot(state, says_ready=says_ready),
             ),
+            ready="ready" in state if says_ready else None,
             started_at=started,
             address=about["address"],
             port=about["port"],
             node=os.uname().nodename,
             end=_end_of(state, batch=about["batch"]) if phase == "ended" else None,
         )
+
+
+def _boot(state: State, *, says_ready: bool) -> list[Step]:
+    """Return the start of a machine that says when it is ready."""
+    if not says_ready or "started" not in state:
+        return []
+    begun = _time(state["started"])
+    text = "" if "ready" in state else "The machine is starting"
+    return [Step(name="boot", started_at=begun, ended_at=_instant(state.get("ready")), text=text)]
 
 
 def _end_of(state: State, *, batch: bool) -> JobEnd:

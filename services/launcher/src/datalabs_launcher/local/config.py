@@ -20,6 +20,14 @@ class Isolation(StrEnum):
     NONE = "none"
 
 
+class VmAccelerator(StrEnum):
+    """What runs the instructions of virtual machines; `auto`: KVM where a trial shows that it works."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
 class LocalSettings(Settings):
     """Section [launcher] of the settings file: what concerns labs on this machine. Memory in MiB, times in seconds."""
 
@@ -71,4 +79,20 @@ class LocalSettings(Settings):
             *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "TZ"),
         ],
         description="Variables of the platform that labs get too; a value with a password in its URL is left out.",
+    )
+    vm_accelerator: VmAccelerator = Field(
+        default=VmAccelerator.AUTO,
+        description="`kvm`: hardware; `tcg`: software, 5 to 20 times slower; `auto`: KVM where a trial shows that it works.",
+    )
+    vm_cpu: str | None = Field(
+        default=None, description="QEMU's processor model for virtual machines; unset: one that suits."
+    )
+    vm_images: list[Path] = Field(
+        default_factory=list,
+        description="Folders with images of virtual machines, beside what `make vm-image` built here.",
+    )
+    vm_disk_keep_hours: float = Field(
+        default=7 * 24,
+        gt=0,
+        description="How long the disk of a virtual machine that nobody starts again is kept, at most.",
     )

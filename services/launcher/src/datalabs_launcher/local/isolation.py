@@ -27,6 +27,7 @@ from datalabs_launcher.local.syscalls import (
 
 TYPE_CHECKING = False  # `typing` and what it imports cost the shim 8 ms
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     Spec = dict[str, Any]
@@ -76,11 +77,11 @@ def _settings(root: str, own: str) -> None:
             _bind(f"{own}/{name}", f"{root}/etc/{name}", read_only=True)
 
 
-def _devices(root: str, shared_mib: int) -> None:
+def _devices(root: str, shared_mib: int, more: Sequence[str]) -> None:
     dev = f"{root}/dev"
     os.mkdir(dev, 0o755)
     syscalls.mount("tmpfs", dev, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k,nr_inodes=64")
-    for name in DEVICES:
+    for name in (*DEVICES, *more):
         _bind(f"/dev/{name}", f"{dev}/{name}", read_only=False, devices=True)
     for target, name in _LINKS + _MORE_LINKS:
         os.symlink(target, f"{dev}/{name}")
@@ -119,7 +120,7 @@ def enter_view(spec: Spec) -> None:
     syscalls.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=4m,nr_inodes=4k")
     _system(root)
     _settings(root, spec["settings"])
-    _devices(root, spec["tmp_mib"])
+    _devices(root, spec["tmp_mib"], spec.get("devices", ()))
     _volatile(root, spec)
     os.mkdir(f"{root}/proc", 0o755)
     syscalls.mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2")
@@ -141,6 +142,19 @@ def _shown(path: str) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in SYSTEM)
 
 
+def own_user_namespace() -> None:
+    """Become root of a user namespace that holds only us, under our own number."""
+    uid, gid = os.geteuid(), os.getegid()
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    for name, content in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {uid} 1"),
+        ("gid_map", f"{gid} {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(content)
+
+
 def set_limits(spec: Spec) -> None:
     """Set what a process may take by itself; memory and processes only where no control group bounds them."""
     limits = spec["limits"]
@@ -156,11 +170,11 @@ def set_limits(spec: Spec) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (data, data))
 
 
-def become(uid: int, gid: int) -> None:
-    """Become that person for good: no capabilities, no way to gain any."""
+def become(uid: int, gid: int, groups: Sequence[int] = ()) -> None:
+    """Become that person for good, with no more groups than given: no capabilities, no way to gain any."""
     if os.geteuid() == 0 and uid != 0:
         syscalls.drop_bounding_set()
-        os.setgroups([])
+        os.setgroups(groups)
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     syscalls.drop_capabilities()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datalabs_launcher.local.specification import Place, kernelspec, settings_files, spec_of
+from datalabs_launcher.local.vm import specification as machines
 from datalabs_launcher.scheduler import LabJob
 
 KEEP_PURGED_SECONDS = 8 * 24 * 3600.0
@@ -60,7 +61,9 @@ class Layout:
 
     def write(self, job: LabJob, place: Place, *, resolver: str | None) -> None:
         """Make an attempt's folder; spec.json comes last and makes it accepted. Raises ValueError for a bad job."""
-        spec = spec_of(job, place)
+        machine = place.machine
+        spec = spec_of(job, place) if machine is None else machines.spec_of(job, place, machine)
+        seed = machines.seed_of(job, place) if machine is not None else None
         folder = place.folder
         for name in ("root", "etc", "run"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -69,10 +72,12 @@ class Layout:
             (folder / name).chmod(0o755)
         for name, content in settings_files(job, place, resolver).items():
             _readable(folder / "etc" / name, content)
+        if seed is not None:
+            _own(folder / machines.OWN, seed, uid=place.uid)
         original = place.environment / _KERNEL / "kernel.json"
         if spec["packages"] and original.exists():
             self._kernel(folder / "run" / "jupyter" / "kernels" / "python3", original, spec["packages"])
-        if not place.private:
+        if not place.private and machine is None:
             _tree(job, place)
         draft = folder / "spec.tmp"
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -94,6 +99,17 @@ class Layout:
 def _readable(path: Path, content: str) -> None:
     path.write_text(content)
     path.chmod(0o644)
+
+
+def _own(folder: Path, seed: str, *, uid: int) -> None:
+    """Make the folder that a machine may write, with its seed: it may hold secrets, so nobody else reads it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(folder / machines.SEED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(seed)
+    if os.geteuid() == 0:
+        os.chown(folder / machines.SEED, uid, uid)
+        os.chown(folder, uid, uid)
 
 
 def _tree(job: LabJob, place: Place) -> None:

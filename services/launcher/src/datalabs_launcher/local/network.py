@@ -112,9 +112,9 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def free_blocks(name: str) -> list[ipaddress.IPv4Network]:
+def free_blocks(name: str, within: ipaddress.IPv4Network = ALL) -> list[ipaddress.IPv4Network]:
     """Return the blocks that nothing on this machine uses, those first that the name leads to; never none."""
-    blocks = list(ALL.subnets(new_prefix=BITS))
+    blocks = list(within.subnets(new_prefix=BITS))
     first = int(name, 16) % len(blocks)
     taken = _taken()
     ordered = blocks[first:] + blocks[:first]

@@ -6,7 +6,7 @@ The result is DIR/spec.json; `supervisor.py` and `isolation.py` read it. `about`
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
@@ -14,6 +14,9 @@ from datalabs_launcher.local import processes
 from datalabs_launcher.local.config import Isolation
 from datalabs_launcher.local.interpreter import Interpreter
 from datalabs_launcher.scheduler import LabJob
+
+if TYPE_CHECKING:
+    from datalabs_launcher.local.vm.host import VmPlace
 
 HOME, SCRATCH, DATA = "/media/home", "/media/scratch", "/data"
 RUN = "/run/datalabs"
@@ -50,6 +53,7 @@ class Place:
     poke: Path
     uid: int
     passed: dict[str, str] = field(default_factory=dict)
+    machine: "VmPlace | None" = None
 
     @property
     def private(self) -> bool:
@@ -72,8 +76,20 @@ def passed_environment(names: list[str], environment: dict[str, str]) -> dict[st
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What of an attempt's specification depends on its runtime; `software` is the folder that must stay while it runs."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    cwd: str
+    binds: list[list[str]]
+    packages: dict[str, str]
+    software: str
+
+
 def spec_of(job: LabJob, place: Place) -> dict[str, Any]:
-    """Return the specification of an attempt; raises ValueError when the job has no process runtime."""
+    """Return the specification of a process; raises ValueError when the job has no process runtime."""
     if job.process is None:
         raise ValueError("a process lab without a process runtime")
     packages = _packages(job, place)
@@ -100,11 +116,25 @@ def spec_of(job: LabJob, place: Place) -> dict[str, Any]:
     environment["DATALABS_ROOT"] = place.root
     if not place.private and (token := environment.get("DATALABS_TOKEN_FILE")):
         environment["DATALABS_TOKEN_FILE"] = place.root + token
+    home = any(mount.target == HOME for mount in job.mounts)
+    frame = Frame(
+        argv=_argv(fill_command(job.process.command, fields), place),
+        environment=environment,
+        cwd=place.root + HOME if home else place.root or "/",
+        binds=_binds(job, place),
+        packages=packages,
+        software=str(place.environment),
+    )
+    return frame_of(job, place, frame)
+
+
+def frame_of(job: LabJob, place: Place, frame: Frame) -> dict[str, Any]:
+    """Return the specification of an attempt, whatever its runtime."""
     return {
         "job": job.job_id,
-        "argv": _argv(fill_command(job.process.command, fields), place),
-        "env": environment,
-        "cwd": place.root + HOME if any(mount.target == HOME for mount in job.mounts) else place.root or "/",
+        "argv": frame.argv,
+        "env": frame.environment,
+        "cwd": frame.cwd,
         "uid": place.uid,
         "gid": place.uid,
         "grace": job.stop_seconds,
@@ -113,12 +143,12 @@ def spec_of(job: LabJob, place: Place) -> dict[str, Any]:
         "settings": str(place.folder / "etc"),
         "hostname": job.lab_id,
         "tmp_mib": max(SMALLEST_TMP_MIB, job.memory_mib // 4),
-        "binds": _binds(job, place),
+        "binds": frame.binds,
         "limits": {"memory_mib": job.memory_mib, "pids": place.pids, "cores": job.cores},
         "cgroups": place.cgroups,
         "network": _network(place),
         "log_bytes": place.log_bytes,
-        "packages": packages,
+        "packages": frame.packages,
         "poke": str(place.poke),
         "about": {
             "boot": processes.boot_id(),
@@ -135,7 +165,7 @@ def spec_of(job: LabJob, place: Place) -> dict[str, Any]:
             "cores": job.cores,
             "memory_mib": job.memory_mib,
             "disk_mib": job.disk_mib,
-            "environment": str(place.environment),
+            "environment": frame.software,
             "own_network": place.network is not None,
         },
     }

@@ -32,6 +32,8 @@ TYPE_CHECKING = False  # `typing` and what it imports cost the shim 8 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from datalabs_launcher.local.vm.guest import Guest
+
     Spec = dict[str, Any]
 
 BUSY = 75
@@ -66,6 +68,7 @@ class Supervisor:
         self._output = -1
         self._wake = -1
         self._steps: list[list[Any]] = []
+        self._guest = _guest(folder) if spec.get("guest") else None
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -87,7 +90,7 @@ class Supervisor:
                 self._groups, memory_mib=limits["memory_mib"], pids=limits["pids"], cores=limits["cores"]
             )
         if self._spec["isolation"] == "user":
-            _own_user_namespace()
+            isolation.own_user_namespace()
         network = _network_namespace() if self._spec["network"] else -1
         if self._spec["isolation"] == "none":
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
@@ -167,6 +170,8 @@ class Supervisor:
             pass  # it failed before; why stands in the other pipe
         finally:
             os.close(tell)
+        if self._guest is not None:
+            self._guest.started()
         # End of file is the exec itself: the descriptor is closed by it.
         text = os.read(failed, 4096).decode(errors="replace")
         os.close(failed)
@@ -193,7 +198,7 @@ class Supervisor:
         isolation.set_limits(spec)
         if spec["isolation"] != "none":
             isolation.enter_view(spec)
-        isolation.become(spec["uid"], spec["gid"])
+        isolation.become(spec["uid"], spec["gid"], spec.get("groups", ()))
         if spec["isolation"] == "none":
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died before the signal was set
@@ -204,6 +209,8 @@ class Supervisor:
         os.chdir(spec["cwd"])
         if os.read(told, 1) != _BOUND:  # its network could not be connected
             os._exit(127)
+        if self._guest is not None:
+            self._guest.pass_on()
         os.execve(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - no shell is the point
 
     # -- watch ---------------------------------------------------------------------------------------------------
@@ -213,15 +220,14 @@ class Supervisor:
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
         poller.register(self._output, select.POLLIN)
-        watchdog = WATCHDOG if self._watched() else HEARTBEAT
-        beat = time.monotonic()
+        for fd in self._guest.descriptors() if self._guest is not None else ():
+            poller.register(fd, select.POLLIN)
+        watchdog, beat = WATCHDOG if self._watched() else HEARTBEAT, time.monotonic()
         while self._status is None:
             wait = watchdog if self._kill_at is None else min(watchdog, self._kill_at - time.time())
             for fd, event in poller.poll(max(0.0, wait) * 1000):
-                if fd == self._wake:
-                    self._heed()
-                elif not self._drain() or event & select.POLLERR:
-                    poller.unregister(self._output)  # it closed its output, and may live on
+                if not self._attend(fd, event):
+                    poller.unregister(fd)
             self._reap()
             if self._kill_at is not None and time.time() >= self._kill_at and self._status is None:
                 self._kill()
@@ -231,6 +237,25 @@ class Supervisor:
             if time.monotonic() - beat >= HEARTBEAT:
                 beat = time.monotonic()
                 os.utime(self._lock)
+
+    def _attend(self, fd: int, event: int) -> bool:
+        """Take in what one descriptor has; False when nothing more will come of it."""
+        if fd == self._wake:
+            self._heed()
+            return True
+        if self._guest is not None and fd != self._output:
+            return self._hear(self._guest, fd)
+        return self._drain() and not event & select.POLLERR  # it may close its output and live on
+
+    def _hear(self, guest: Guest, fd: int) -> bool:
+        """Take in what the machine says; one whose disk is full stands still for ever, so it is ended."""
+        goes_on, news = guest.heard(fd)
+        news = {name: value for name, value in news.items() if name not in self._state.values}
+        if news:
+            self._state.save(**news)
+        if guest.full:
+            self._kill()
+        return goes_on
 
     def _heed(self) -> None:
         numbers = os.read(self._wake, 512)
@@ -248,7 +273,11 @@ class Supervisor:
         first = self._asked is None
         self._asked = self._asked or now
         self._kill_at = min(self._kill_at or now + grace, now + grace)
-        if first and self._status is None:
+        if self._status is not None:
+            return
+        if self._guest is not None:
+            self._guest.power_down()
+        elif first:
             processes.kill(self._pid, signal.SIGTERM)
 
     def _reap(self) -> None:
@@ -301,6 +330,9 @@ class Supervisor:
         left = self._clear()
         while self._output >= 0 and self._more():
             pass
+        if self._guest is not None:
+            for fd in self._guest.descriptors():
+                self._hear(self._guest, fd)
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = cgroups.cpu_used(self._groups)
@@ -313,10 +345,10 @@ class Supervisor:
             oom_kills=cgroups.out_of_memory_kills(self._groups),
             over_memory=self._over_memory,
             refused_forks=cgroups.refused_forks(self._groups),
-            full=[] if self._asked else self._full_places(),
+            full=[] if self._asked else [*self._full_places(), *(self._guest.full if self._guest else ())],
             cpu_seconds=cpu if cpu is not None else used.ru_utime + used.ru_stime,
             memory_peak_mib=cgroups.memory_peak_mib(self._groups) or used.ru_maxrss / 1024,
-            error=error,
+            error=error or (self._guest.error if self._guest else ""),
             left=left,
         )
         cgroups.remove(self._groups)
@@ -355,17 +387,10 @@ class Supervisor:
         return full
 
 
-def _own_user_namespace() -> None:
-    """Become root of a user namespace that holds only us, under our own number."""
-    uid, gid = os.geteuid(), os.getegid()
-    syscalls.unshare(syscalls.CLONE_NEWUSER)
-    for name, content in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{uid} {uid} 1"),
-        ("gid_map", f"{gid} {gid} 1"),
-    ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(content)
+def _guest(folder: str) -> Guest:
+    from datalabs_launcher.local.vm import guest  # noqa: PLC0415 - only virtual machines pay for it
+
+    return guest.Guest(folder)
 
 
 def _network_namespace() -> int:

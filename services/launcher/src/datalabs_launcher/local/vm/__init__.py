@@ -1,0 +1,1 @@
+"""Virtual machine labs on this machine."""
