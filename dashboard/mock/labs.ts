@@ -1,18 +1,6 @@
 /** Labs of the mock platform in every state that a page must show. */
-import type { Lab, LabState, Sample, Span, StoredEvent, Timeline, UsageRow } from '../src/api/model'
-import { ago } from './catalogue.ts'
-
-const MINUTE = 60_000
-const HOUR = 60 * MINUTE
-const DAY = 24 * HOUR
-export const USUAL = {
-  environment: 0.1,
-  placing: 0.08,
-  probing: 0.4,
-  queued: 0.05,
-  starting: 0.4,
-  volumes: 0.2,
-}
+import type { Lab, LabState } from '../src/api/model'
+import { ago, ahead, DAY, HOUR, MINUTE } from './times.ts'
 
 export function lab(fields: Partial<Lab> & { id: string; state: LabState; datalab: string }): Lab {
   const title = fields.datalab_title ?? fields.datalab
@@ -26,6 +14,16 @@ export function lab(fields: Partial<Lab> & { id: string; state: LabState; datala
     size: 'small',
     cores: 0.5,
     memory_mib: 768,
+    disk_mib: 2048,
+    gpus: 0,
+    gpu_name: null,
+    node: null,
+    expected_start_at: null,
+    priority: 50,
+    idle_minutes: 120,
+    kept_until: null,
+    files_kept_until: null,
+    restartable: ['stopped', 'failed'].includes(fields.state),
     parameters: {},
     collections: ['iers', 'de421'],
     phase: '',
@@ -49,10 +47,6 @@ export function lab(fields: Partial<Lab> & { id: string; state: LabState; datala
   }
 }
 
-function ahead(milliseconds: number): string {
-  return new Date(Date.now() + milliseconds).toISOString()
-}
-
 export function labsOfAda(): Lab[] {
   return [
     lab({
@@ -74,9 +68,12 @@ export function labsOfAda(): Lab[] {
       kind: 'web',
       state: 'ready',
       version: '1.0',
+      runtime: 'container',
+      node: 'node-2',
       size: 'medium',
       cores: 1,
       memory_mib: 2048,
+      kept_until: ahead(2 * DAY),
       collections: ['bright-stars'],
       created_at: ago(26 * HOUR),
       started_at: ago(26 * HOUR - 900),
@@ -114,7 +111,12 @@ export function labsOfAda(): Lab[] {
       memory_mib: 4096,
       created_at: ago(95_000),
       queue_position: 3,
-      progress: { phase: 'queued', fraction: null, text: 'The cluster is full; you are 3rd, about 2 min' },
+      expected_start_at: ahead(2 * MINUTE),
+      progress: {
+        phase: 'queued',
+        fraction: null,
+        text: 'Needs 2 cores on one node; the largest free is 1.5',
+      },
     }),
     lab({
       id: 'w8ye2sqt4h',
@@ -127,6 +129,7 @@ export function labsOfAda(): Lab[] {
       reason: 'crashed',
       message: 'Its program ended with exit code 1 after 41 s.',
       exit_code: 1,
+      files_kept_until: ahead(2 * DAY),
       created_at: ago(22 * MINUTE),
       started_at: ago(21 * MINUTE),
       ready_at: ago(21 * MINUTE),
@@ -154,11 +157,33 @@ export function labsOfAda(): Lab[] {
       message: 'Nothing has been heard of its machine for 40 s. It may well be running; your files are safe.',
     }),
     lab({
+      id: 'd4rw7skn2v',
+      datalab: 'topcat',
+      datalab_title: 'TOPCAT on a desktop',
+      name: 'Cross-match',
+      kind: 'desktop',
+      state: 'ready',
+      version: '1.0',
+      runtime: 'vm',
+      node: 'node-2',
+      size: 'gpu',
+      cores: 4,
+      memory_mib: 16_384,
+      gpus: 1,
+      gpu_name: 'NVIDIA A100',
+      collections: ['bright-stars'],
+      created_at: ago(50 * MINUTE),
+      started_at: ago(50 * MINUTE),
+      ready_at: ago(49 * MINUTE),
+      expires_at: ahead(7 * HOUR),
+    }),
+    lab({
       id: 'e9tp5cxr2g',
       datalab: 'jupyterlab',
       datalab_title: 'JupyterLab for astronomy',
       name: 'Planets',
       state: 'stopped',
+      files_kept_until: ahead(5 * DAY),
       reason: 'stopped_by_user',
       created_at: ago(2 * DAY),
       started_at: ago(2 * DAY),
@@ -259,181 +284,4 @@ export function labsOfOthers(): Lab[] {
       size: 'small',
     }),
   ]
-}
-
-const PHASES: [string, number, number, string][] = [
-  ['queued', 0, 60, 'Waiting for its turn'],
-  ['volumes', 60, 290, 'Making your files ready'],
-  ['environment', 290, 380, 'Making the software ready'],
-  ['placing', 380, 450, 'Finding a place to run'],
-  ['starting', 450, 930, 'Starting'],
-  ['probing', 930, 1400, 'Waiting for the application to answer'],
-]
-const REACHED: Partial<Record<LabState, number>> = { queued: 0, preparing: 1, starting: 4 }
-
-export function timelineOf(item: Lab): Timeline {
-  const start = Date.parse(item.created_at)
-  const now = Date.now() - start
-  const last = REACHED[item.state] ?? PHASES.length
-  const phases = PHASES.slice(0, last + 1).map(([name, from, to, text], index) => {
-    const running = index === last
-    const step = {
-      name: 'shim',
-      started_at: new Date(start + from).toISOString(),
-      ended_at: new Date(start + from + 65).toISOString(),
-      seconds: 0.065,
-      text: 'The namespaces were made',
-      steps: [],
-    }
-    return {
-      name,
-      started_at: new Date(start + from).toISOString(),
-      ended_at: running ? null : new Date(start + to).toISOString(),
-      seconds: ((running ? now : to) - from) / 1000,
-      text: running ? (item.progress?.text ?? text) : text,
-      steps: name === 'starting' ? [step] : [],
-    }
-  })
-  return {
-    lab_id: item.id,
-    attempt: item.attempt,
-    trace_id: item.trace_id ?? null,
-    seconds: last < PHASES.length ? now / 1000 : 1.4,
-    phases,
-    usual: USUAL,
-  }
-}
-
-export function logOf(item: Lab): string[] {
-  if (item.state === 'queued' || item.state === 'preparing') return []
-  const lines = Array.from({ length: 60 }, (_, index) => {
-    const time = new Date(Date.parse(item.created_at) + index * 800).toISOString().slice(11, 23)
-    return `[I ${time} ServerApp] ${['200 GET /api/kernels', 'Kernel started: 7f1c2a', '200 GET /api/contents/earth-rotation.ipynb', 'Saving file at /earth-rotation.ipynb'][index % 4]} ${index}`
-  })
-  return item.state === 'failed' ? [...lines, ...(item.last_lines ?? [])] : lines
-}
-
-let phase = 0
-export function sampleOf(item: Lab, at = Date.now()): Sample {
-  phase = at / 20_000 + item.id.charCodeAt(0)
-  const busy = (Math.sin(phase) + Math.sin(phase * 2.7) + 2) / 4
-  return {
-    lab_id: item.id,
-    at: new Date(at).toISOString(),
-    cores: Number((item.cores * (0.06 + busy * 0.8)).toFixed(3)),
-    memory_mib: Math.round(item.memory_mib * (0.32 + 0.18 * Math.sin(phase / 4) + busy * 0.05)),
-    max_cores: item.cores,
-    max_memory_mib: item.memory_mib,
-  }
-}
-
-export function usageRows(by: string, from: number, to: number): UsageRow[] {
-  const rows: UsageRow[] = []
-  const kinds = ['jupyterlab', 'machine-learning', 'gnss', 'web-explorer', 'report']
-  const sizes = [
-    ['small', 0.5, 0.75],
-    ['medium', 1, 2],
-    ['large', 2, 4],
-  ] as const
-  for (let index = 0; index < 46; index += 1) {
-    const started = Date.now() - index * 15.5 * HOUR - 3 * HOUR
-    if (started < from || started > to) continue
-    const seconds = 900 + ((index * 7919) % 23_000)
-    const [size, cores, gib] = sizes[index % 3] ?? sizes[0]
-    const datalab = kinds[(index * 3) % kinds.length] ?? 'jupyterlab'
-    rows.push({
-      labs: 1,
-      seconds,
-      core_seconds: seconds * cores,
-      gib_seconds: seconds * gib,
-      lab: ['k3v9x2mnpq', 'm7wq4tbz5c', 'e9tp5cxr2g', 'h6sv9fmb7k'][index % 4] ?? null,
-      name: `${datalab} ${index}`,
-      attempts: 1,
-      running: index === 0,
-      day: null,
-      size,
-      datalab,
-      started_at: new Date(started).toISOString(),
-      ended_at: index === 0 ? null : new Date(started + seconds * 1000).toISOString(),
-    })
-  }
-  if (by === 'lab') return rows
-  const groups = new Map<string, UsageRow>()
-  for (const row of rows) {
-    const key =
-      by === 'day'
-        ? (row.started_at ?? '').slice(0, 10)
-        : by === 'size'
-          ? (row.size ?? '')
-          : (row.datalab ?? '')
-    const group = groups.get(key) ?? {
-      labs: 0,
-      seconds: 0,
-      core_seconds: 0,
-      gib_seconds: 0,
-      ...(by === 'day' ? { day: key } : by === 'size' ? { size: key } : { datalab: key }),
-    }
-    group.labs += 1
-    group.seconds += row.seconds
-    group.core_seconds += row.core_seconds
-    group.gib_seconds += row.gib_seconds
-    groups.set(key, group)
-  }
-  return [...groups.values()]
-}
-
-export function spans(traceId: string): Span[] {
-  const base = BigInt(Date.now() - 20 * MINUTE) * 1_000_000n
-  const rows: [string, string | null, string, string, number, number, string?][] = [
-    ['a1', null, 'launch', 'dashboard', 0, 42],
-    ['a2', 'a1', 'ingress', 'envoy', 3, 38],
-    ['a3', 'a2', 'POST /api/v1/labs', 'gateway', 4, 37],
-    ['a4', 'a3', 'send rpc.launcher.launch_lab', 'gateway', 6, 35],
-    ['a5', 'a4', 'process rpc.launcher.launch_lab', 'launcher', 8, 34],
-    ['a6', 'a5', 'process rpc.catalogue.get_specification', 'catalogue', 10, 15],
-    ['a7', 'a5', 'process rpc.accounting.reserve', 'accounting', 16, 26],
-    ['a8', 'a5', 'INSERT labs', 'launcher', 27, 31],
-    ['b1', 'a5', 'queued', 'launcher', 34, 90],
-    ['b2', 'a5', 'preparing', 'launcher', 90, 380],
-    ['b3', 'b2', 'process rpc.storage.prepare_volumes', 'storage', 96, 310],
-    ['b4', 'a5', 'starting', 'launcher', 380, 930],
-    ['b5', 'b4', 'submit', 'launcher', 384, 402],
-    ['b6', 'b4', 'shim', 'scheduler', 405, 470],
-    ['b7', 'b4', 'lab process', 'lab', 470, 925],
-    ['b8', 'a5', 'answering', 'launcher', 930, 1400],
-    ['b9', 'b8', 'probe /api/status', 'launcher', 1310, 1330, 'error'],
-    ['c1', 'b8', 'probe /api/status', 'launcher', 1385, 1398],
-    ['c2', 'a1', 'first visit', 'envoy', 1450, 1520],
-  ]
-  return rows.map(([id, parent, name, service, from, to, status]) => ({
-    trace_id: traceId,
-    span_id: id.padEnd(16, '0'),
-    parent_id: parent ? parent.padEnd(16, '0') : null,
-    name,
-    kind: 'internal',
-    service,
-    start_ns: Number(base + BigInt(from) * 1_000_000n),
-    end_ns: Number(base + BigInt(to) * 1_000_000n),
-    status: status ?? 'ok',
-    status_message: status ? 'connection refused' : '',
-    attributes: { 'lab.id': 'k3v9x2mnpq', 'messaging.system': 'nats' },
-    events: [],
-  }))
-}
-
-export function history(labs: Lab[]): StoredEvent[] {
-  return labs
-    .flatMap((item, index) =>
-      ['queued', 'preparing', 'starting', item.state === 'failed' ? 'failed' : 'ready'].map((fact, step) => ({
-        id: `${item.id}-${fact}`,
-        type: `org.datalabs.lab.${fact}.v1`,
-        subject: `events.lab.${item.id}.${fact}`,
-        source: '/services/launcher',
-        time: new Date(Date.parse(item.created_at) + step * 400).toISOString(),
-        sequence: 4000 + index * 10 + step,
-        trace_id: item.trace_id ?? null,
-        data: { lab: item, revision: step + 1, owner: item.owner, actor: item.owner, detail: {} },
-      })),
-    )
-    .sort((a, b) => (a.time < b.time ? 1 : -1))
 }

@@ -250,6 +250,44 @@ const now = createRoute({
   ),
 })
 
+const nodes = createRoute({
+  getParentRoute: () => operations,
+  path: '/nodes',
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Nodes')),
+    'Nodes',
+  ),
+  validateSearch: (search): { busy?: boolean } => ({ busy: search.busy === true ? true : undefined }),
+})
+
+const queue = createRoute({
+  getParentRoute: () => operations,
+  path: '/queue',
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Queue')),
+    'Queue',
+  ),
+})
+
+const preparation = createRoute({
+  getParentRoute: () => operations,
+  path: '/preparation',
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/Preparation')),
+    'Preparation',
+  ),
+})
+
+const people = createRoute({
+  getParentRoute: () => operations,
+  path: '/people',
+  component: lazyRouteComponent(
+    retrying(() => import('./pages/operations/People')),
+    'People',
+  ),
+  validateSearch: (search): { person?: string } => ({ person: text(search.person) }),
+})
+
 const events = createRoute({
   getParentRoute: () => operations,
   path: '/events',
@@ -275,6 +313,8 @@ const traces = createRoute({
   ),
   validateSearch: (search): TraceFilter => ({
     lab_id: text(search.lab_id),
+    service: text(search.service),
+    name: text(search.name),
     errors_only: search.errors_only === true ? true : undefined,
     min_seconds: Number(search.min_seconds) > 0 ? Number(search.min_seconds) : undefined,
   }),
@@ -314,7 +354,7 @@ const tree = root.addChildren([
     collection,
     usage,
     nowhere,
-    operations.addChildren([now, events, traces, trace, deadLetters]),
+    operations.addChildren([now, nodes, queue, preparation, people, events, traces, trace, deadLetters]),
   ]),
 ])
 

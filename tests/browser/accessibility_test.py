@@ -5,17 +5,19 @@ from playwright.async_api import Browser, Page
 
 from datalabs_client import Datalabs
 from tests.browser.driving import Person, Scheme, a_person, findings, settled
-from tests.browser.places import OPERATIONS, PLACES
+from tests.browser.places import PRODUCT
 from tests.running import RunningPlatform
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
 
-async def look_at(person: Person, page: Page, paths: list[str]) -> list[str]:
+async def look_at(person: Person, page: Page, names: dict[str, str]) -> list[str]:
+    """Look at every page that this person has; the form of the sign-in was seen before."""
     found = []
-    for path in paths:
-        await person.go(page, path)
-        found += await findings(page)
+    for place in PRODUCT.values():
+        if place.who == person.username:
+            await person.go(page, place.at(names))
+            found += await findings(page)
     return found
 
 
@@ -28,6 +30,7 @@ async def test_no_page_has_a_finding(
     await ended.stop()
     await ended.until(lambda lab: lab.state.ended, timeout=60)
     shown = await running.ready(timeout=180)
+    assert shown.trace_id
     names = {"lab": running.id, "ended": ended.id, "trace": shown.trace_id}
     async with a_person(browser, platform, scheme=scheme) as person:
         page = await person.page()
@@ -35,15 +38,15 @@ async def test_no_page_has_a_finding(
         await settled(page)
         found = await findings(page)
         page = await person.sign_in("ada")
-        found += await look_at(person, page, [path.format(**names) for path in PLACES.values()])
+        found += await look_at(person, page, names)
         assert (found, person.complaints) == ([], [])
     async with a_person(browser, platform, scheme=scheme) as operator:
         page = await operator.sign_in("admin")
-        found = await look_at(operator, page, [path.format(**names) for path in OPERATIONS.values()])
+        found = await look_at(operator, page, names)
         assert (found, operator.complaints) == ([], [])
 
 
-@pytest.mark.parametrize("path", list(PLACES.values())[:4])
+@pytest.mark.parametrize("path", ["/catalogue", "/datalabs/jupyterlab", "/labs", "/data", "/usage"])
 async def test_nothing_is_wider_than_a_small_telephone(
     browser: Browser, platform: RunningPlatform, path: str
 ) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -9,11 +10,13 @@ from datalabs_client import Datalabs
 from tests.browser.driving import Person, a_person, start_chromium
 from tests.running import CONTENT, RunningPlatform, running
 
+DESKTOPS = Path(__file__).parent
+
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[RunningPlatform]:
-    """One platform with the datalabs that people get."""
-    with running(content=[CONTENT]) as platform:
+    """One platform with the datalabs that people get, and two desktops."""
+    with running(content=[CONTENT, DESKTOPS]) as platform:
         yield platform
 
 

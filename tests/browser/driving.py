@@ -2,15 +2,25 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, BrowserContext, Locator, Page, Playwright, Request, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Locator,
+    Page,
+    Playwright,
+    Request,
+    expect,
+)
 
-from tests.running import REPOSITORY, RunningPlatform
+from tests.running import REPOSITORY
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
@@ -25,10 +35,27 @@ QUIET = (
 AXE = REPOSITORY / "dashboard/node_modules/axe-core/axe.min.js"
 PATIENCE = 60.0
 """Seconds that anything on a page may take on a busy machine."""
+TRIES = 12
+"""How often a page is opened until it came whole."""
+NETWORK_CHANGED = ("ERR_NETWORK_CHANGED", "interrupted by another navigation")
+"""Chromium breaks its connections whenever a network interface comes or goes on this machine, as when a lab starts."""
+PHONE = 500
+"""Viewports narrower than this are telephones: touch, no pointer."""
 
 T = TypeVar("T")
 Scheme = Literal["light", "dark"]
 expect.set_options(timeout=PATIENCE * 1000)
+
+
+class Site(Protocol):
+    """A platform that a browser can look at: a running one or the one of fixtures."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    def credentials(self) -> dict[str, str]:
+        """Return passwords by user name."""
 
 
 async def start_chromium(playwright: Playwright) -> Browser:
@@ -40,7 +67,7 @@ async def start_chromium(playwright: Playwright) -> Browser:
 class Person:
     """One browser of its own with somebody in front of it."""
 
-    platform: RunningPlatform
+    site: Site
     context: BrowserContext
     username: str = ""
     complaints: list[str] = field(default_factory=list)
@@ -60,30 +87,49 @@ class Person:
     def _complain(self, page: Page, text: str) -> None:
         if not self.username:
             return  # Chromium names each answer of 401 an error; whoever has not signed in gets one
-        if urlsplit(page.url).netloc == urlsplit(self.platform.url).netloc:
+        if any(words in text for words in NETWORK_CHANGED):
+            return  # this machine's doing, not the page's
+        if urlsplit(page.url).netloc == urlsplit(self.site.url).netloc:
             self.complaints.append(f"{page.url}: {text}")
 
     async def sign_in(self, username: str, *, at: str = "/") -> Page:
         """Open the front door by the form, as everybody does."""
         page = await self.page()
-        await page.goto(self.platform.url + at)
+        await whole(page, self.site.url + at)
         await page.get_by_label("User name").fill(username)
-        await page.get_by_label("Password", exact=True).fill(self.platform.credentials()[username])
+        await page.get_by_label("Password", exact=True).fill(self.site.credentials()[username])
         self.username = username
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("button", name=re.compile("^Me: "))).to_be_visible()
         return page
 
+    async def slip_in(self, username: str) -> None:
+        """Sign in without the form, where the site's cookie needs no secure origin."""
+        answer = await self.context.request.post(
+            f"{self.site.url}/api/v1/session",
+            data=json.dumps({"username": username, "password": self.site.credentials()[username]}),
+            headers={"content-type": "application/json", "origin": self.site.url},
+        )
+        if not answer.ok:
+            raise RuntimeError(f"the sign-in of {username} answered {answer.status}")
+        self.username = username
+
     async def go(self, page: Page, path: str) -> None:
         """Go to a page of the dashboard and wait until it has its content."""
-        await page.goto(self.platform.url + path)
+        await whole(page, self.site.url + path)
         await settled(page)
+
+    async def opened(self, path: str) -> Page:
+        """Open a page in a tab of its own."""
+        page = await self.page()
+        await self.go(page, path)
+        return page
 
 
 @contextlib.asynccontextmanager
 async def a_person(
     browser: Browser,
-    platform: RunningPlatform,
+    site: Site,
     *,
     scheme: Scheme = "light",
     width: int = 1440,
@@ -92,19 +138,34 @@ async def a_person(
 ) -> AsyncIterator[Person]:
     """Give somebody a fresh browser profile; `calm` asks pages to reduce motion."""
     context = await browser.new_context(
+        base_url=site.url,
         viewport={"width": width, "height": height},
         color_scheme=scheme,
         reduced_motion="reduce" if calm else "no-preference",
-        is_mobile=width < 500,
-        has_touch=width < 500,
+        is_mobile=width < PHONE,
+        has_touch=width < PHONE,
         locale="en-GB",
         timezone_id="Europe/Rome",
     )
     context.set_default_timeout(PATIENCE * 1000)
     try:
-        yield Person(platform, context)
+        yield Person(site, context)
     finally:
         await context.close()
+
+
+async def whole(page: Page, url: str) -> None:
+    """Go to an address until it comes."""
+    for _ in range(TRIES):
+        try:
+            await page.goto(url)
+        except Error as error:
+            if not any(words in str(error) for words in NETWORK_CHANGED):
+                raise
+            await asyncio.sleep(0.25)
+        else:
+            return
+    raise TimeoutError(f"{url} never came whole")
 
 
 async def settled(page: Page) -> None:
@@ -116,6 +177,7 @@ async def settled(page: Page) -> None:
 
 async def findings(page: Page) -> list[str]:
     """Return what axe-core finds on the page, one line a finding."""
+    # Evaluated rather than added as a script: the page's own policy allows no foreign scripts.
     await page.evaluate(AXE.read_text())
     found: list[dict[str, Any]] = await page.evaluate("axe.run().then((result) => result.violations)")
     return [
@@ -123,6 +185,31 @@ async def findings(page: Page) -> list[str]:
         for finding in found
         for node in finding["nodes"]
     ]
+
+
+async def sideways(page: Page) -> list[str]:
+    """Return what makes the page itself scroll sideways."""
+    found: list[str] = await page.evaluate(
+        """() => {
+          const width = document.documentElement.clientWidth
+          if (document.documentElement.scrollWidth <= width + 1) return []
+          return [...document.body.querySelectorAll('*')]
+            .filter((element) => element.getBoundingClientRect().right > width + 1 && element.children.length === 0)
+            .map((element) => element.outerHTML.slice(0, 120))
+            .slice(0, 3)
+        }"""
+    )
+    return [f"{urlsplit(page.url).path} scrolls sideways by {element}" for element in found]
+
+
+async def cut_off(page: Page) -> list[str]:
+    """Return values that are shown with an ellipsis: a number that is cut says something else."""
+    found: list[str] = await page.evaluate(
+        """() => [...document.querySelectorAll('output')]
+          .filter((element) => element.scrollWidth > element.clientWidth + 1)
+          .map((element) => element.textContent)"""
+    )
+    return [f"{urlsplit(page.url).path} cuts {text!r}" for text in found]
 
 
 async def eventually(ask: Callable[[], Awaitable[T | None]], *, seconds: float = PATIENCE) -> T:
@@ -165,11 +252,11 @@ async def launch(page: Page, title: str) -> None:
     await panel.get_by_role("button", name=re.compile("^Launch")).click()
 
 
-async def arrival(page: Page, platform: RunningPlatform, path: str, *, seconds: float = 240) -> str:
+async def arrival(page: Page, site: Site, path: str, *, seconds: float = 240) -> str:
     """Wait until the launching page has gone to the lab by itself; return the lab's id."""
     await page.wait_for_url(re.compile(r"/labs/[a-z0-9]{10}/launching$"))
     lab_id = page.url.split("/")[-2]
-    address = re.compile(rf"^http://{lab_id}\.localhost:{platform.port}{path}")
+    address = re.compile(rf"^http://{lab_id}\.localhost:{urlsplit(site.url).port}{path}")
     await page.wait_for_url(address, timeout=seconds * 1000, wait_until="commit")
     return lab_id
 

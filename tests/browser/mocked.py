@@ -3,14 +3,33 @@
 import shutil
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.request import urlopen
+from dataclasses import dataclass
+from urllib.request import Request, urlopen
 
 from datalabs_testing.edge import free_port
-from tests.browser.driver import REPOSITORY
+from tests.running import REPOSITORY
 
 START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Mocked:
+    """The platform of fixtures; who signs in chooses the world: see platform.ts. Any password but `wrong` is right."""
+
+    url: str
+
+    def credentials(self) -> dict[str, str]:
+        """Return a password for everybody."""
+        return defaultdict(lambda: "a password")
+
+    def do(self, fault: str) -> bytes:
+        """Make a bad day, or end it; returns what the platform says of itself."""
+        with urlopen(Request(f"{self.url}/mock/{fault}", method="POST"), timeout=5) as answer:
+            body: bytes = answer.read()
+            return body
 
 
 def _node() -> list[str]:
@@ -19,10 +38,10 @@ def _node() -> list[str]:
 
 
 @contextmanager
-def mocked() -> Iterator[str]:
-    """Serve the build until the block ends; yields its address. Who signs in chooses the world: see platform.ts."""
+def mocked() -> Iterator[Mocked]:
+    """Serve the build until the block ends."""
     port = free_port()
-    base = f"http://127.0.0.1:{port}"
+    site = Mocked(f"http://127.0.0.1:{port}")
     vite = [
         "node_modules/vite/bin/vite.js",
         "preview",
@@ -40,11 +59,11 @@ def mocked() -> Iterator[str]:
     )
     try:
         until = time.monotonic() + START_SECONDS
-        while not _answers(base):
+        while not _answers(site.url):
             if server.poll() is not None or time.monotonic() > until:
                 raise RuntimeError("the dashboard's preview did not start; is it built (make dashboard)?")
             time.sleep(0.2)
-        yield base
+        yield site
     finally:
         server.terminate()
         server.wait(10)

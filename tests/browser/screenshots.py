@@ -10,8 +10,8 @@ import sys
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from datalabs_client import Datalabs
-from tests.browser.driving import Scheme, a_person, settled, start_chromium
-from tests.browser.places import OPERATIONS, PLACES
+from tests.browser.driving import Person, Scheme, a_person, settled, start_chromium
+from tests.browser.places import PRODUCT
 from tests.running import CONTENT, REPOSITORY, RunningPlatform, running
 
 FOLDER = REPOSITORY / "build/screenshots"
@@ -27,7 +27,7 @@ async def picture(page: Page, name: str) -> None:
     print(f"{name}.png", flush=True)
 
 
-async def some_use(ada: Datalabs) -> dict[str, str | None]:
+async def some_use(ada: Datalabs) -> dict[str, str]:
     """Leave something to see on every page: labs that run, one that ended, a report, their use."""
     notebook = await ada.launch("jupyterlab", name="Earth rotation since 1962")
     explorer = await ada.launch("web-explorer", name="Length of day, by slider")
@@ -37,6 +37,7 @@ async def some_use(ada: Datalabs) -> dict[str, str | None]:
     await ended.ready(timeout=300)
     await ended.stop()
     await ended.until(lambda lab: lab.state.ended, timeout=60)
+    assert shown.trace_id
     return {"lab": notebook.id, "ended": ended.id, "trace": shown.trace_id}
 
 
@@ -51,30 +52,31 @@ async def launching(page: Page, platform: RunningPlatform, scheme: Scheme) -> No
     await picture(page, f"launched-{scheme}")
 
 
-async def wide(
-    browser: Browser, platform: RunningPlatform, names: dict[str, str | None], scheme: Scheme
-) -> None:
+async def each(person: Person, page: Page, names: dict[str, str], scheme: Scheme) -> None:
+    for name, place in PRODUCT.items():
+        if place.who == person.username:
+            await person.go(page, place.at(names))
+            await picture(page, f"{name}-{scheme}")
+
+
+async def wide(browser: Browser, platform: RunningPlatform, names: dict[str, str], scheme: Scheme) -> None:
     async with a_person(browser, platform, scheme=scheme) as person:
         page = await person.page()
         await person.go(page, "/sign-in")
         await picture(page, f"sign-in-{scheme}")
         page = await person.sign_in("ada")
-        for name, path in PLACES.items():
-            await person.go(page, path.format(**names))
-            await picture(page, f"{name}-{scheme}")
+        await each(person, page, names, scheme)
         await launching(page, platform, scheme)
     async with a_person(browser, platform, scheme=scheme) as operator:
         page = await operator.sign_in("admin")
-        for name, path in OPERATIONS.items():
-            await operator.go(page, path.format(**names))
-            await picture(page, f"{name}-{scheme}")
+        await each(operator, page, names, scheme)
 
 
-async def narrow(browser: Browser, platform: RunningPlatform, names: dict[str, str | None]) -> None:
+async def narrow(browser: Browser, platform: RunningPlatform, names: dict[str, str]) -> None:
     async with a_person(browser, platform, width=360, height=740) as person:
         page = await person.sign_in("ada")
         for name in NARROW:
-            await person.go(page, PLACES[name].format(**names))
+            await person.go(page, PRODUCT[name].at(names))
             await picture(page, f"{name}-360")
 
 

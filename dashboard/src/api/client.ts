@@ -3,7 +3,7 @@ import { ProblemError } from './problems'
 import type { paths } from './schema.gen'
 import { session } from './session'
 
-type Method = 'get' | 'post' | 'delete'
+type Method = 'get' | 'post' | 'put' | 'delete'
 type Operation<P extends keyof paths, M extends Method> = paths[P][M]
 type Json<R> = R extends { content: { 'application/json': infer Body } } ? Body : undefined
 type Good<R> = R extends { 200: infer A }
@@ -125,6 +125,7 @@ export function address(
 export const api = {
   get: <P extends PathsWith<'get'>>(path: P, options?: Options<P, 'get'>) => call('get', path, options),
   post: <P extends PathsWith<'post'>>(path: P, options?: Options<P, 'post'>) => call('post', path, options),
+  put: <P extends PathsWith<'put'>>(path: P, options?: Options<P, 'put'>) => call('put', path, options),
   delete: <P extends PathsWith<'delete'>>(path: P, options?: Options<P, 'delete'>) =>
     call('delete', path, options),
 }

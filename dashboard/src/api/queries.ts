@@ -4,7 +4,18 @@ import { labJournal } from '#/live/journal'
 import { mergeLab, newer } from '#/live/merge'
 import { samples } from '#/live/samples'
 import { api } from './client'
-import type { Kind, Lab, LaunchBody, Me, Page, Span, UsageRow } from './model'
+import type {
+  ImportProblem,
+  Kind,
+  Lab,
+  LaunchBody,
+  Me,
+  Page,
+  Person,
+  QueuedLab,
+  Span,
+  UsageRow,
+} from './model'
 import { ProblemError, passing } from './problems'
 
 export interface CatalogueSearch {
@@ -25,6 +36,9 @@ export interface EventFilter {
 
 export interface TraceFilter {
   lab_id?: string
+  service?: string
+  /** The name of a span of theirs; none asked for means launches, `*` all. */
+  name?: string
   errors_only?: boolean
   min_seconds?: number
 }
@@ -53,6 +67,11 @@ export const keys = {
   traces: ['traces'] as const,
   trace: (id: string) => ['trace', id] as const,
   deadLetters: ['dead-letters'] as const,
+  nodes: ['nodes'] as const,
+  queue: ['queue'] as const,
+  people: ['people'] as const,
+  person: (username: string) => ['person', username] as const,
+  importProblems: ['import-problems'] as const,
 }
 
 /** Events keep what is on screen current, so nothing is fetched again for its age or for a look at the tab. */
@@ -259,11 +278,19 @@ export const historyQuery = (filter: EventFilter) =>
     placeholderData: keepPreviousData,
   })
 
+/** Without a name, the launches: lab traffic and requests would bury them. */
+function asked(filter: TraceFilter): TraceFilter {
+  return { ...filter, name: filter.name === ALL_TRACES ? undefined : (filter.name ?? LAUNCH_SPAN) }
+}
+
+export const ALL_TRACES = '*'
+export const LAUNCH_SPAN = 'launch'
+
 export const tracesQuery = (filter: TraceFilter) =>
   infiniteQueryOptions({
     queryKey: [...keys.traces, filter],
     queryFn: ({ pageParam, signal }) =>
-      api.get('/api/v1/traces', { query: { ...filter, limit: 100, cursor: pageParam }, signal }),
+      api.get('/api/v1/traces', { query: { ...asked(filter), limit: 100, cursor: pageParam }, signal }),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next ?? undefined,
     placeholderData: keepPreviousData,
@@ -288,4 +315,50 @@ export const deadLettersQuery = infiniteQueryOptions({
     api.get('/api/v1/dead-letters', { query: { limit: 100, cursor: pageParam }, signal }),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next ?? undefined,
+})
+
+export const nodesQuery = queryOptions({
+  queryKey: keys.nodes,
+  queryFn: ({ signal }) => api.get('/api/v1/nodes', { signal }),
+})
+
+export const queueQuery = queryOptions({
+  queryKey: keys.queue,
+  queryFn: async ({ signal }) => {
+    let total = 0
+    const items = await whole<QueuedLab>(async (cursor) => {
+      const page = await api.get('/api/v1/queue', { query: { limit: 200, cursor }, signal })
+      total = page.total
+      return page
+    })
+    return { items, total }
+  },
+})
+
+export const peopleQuery = queryOptions({
+  queryKey: keys.people,
+  queryFn: ({ signal }) =>
+    whole<Person>((cursor) => api.get('/api/v1/people', { query: { limit: 200, cursor }, signal })),
+})
+
+/** What one person may have, and the rules of their labs. */
+export const personQuery = (username: string) =>
+  queryOptions({
+    queryKey: keys.person(username),
+    queryFn: async ({ signal }) => {
+      const path = { username }
+      const [limits, policy] = await Promise.all([
+        api.get('/api/v1/people/{username}/limits', { path, signal }),
+        api.get('/api/v1/people/{username}/lab-policy', { path, signal }),
+      ])
+      return { limits, policy }
+    },
+  })
+
+export const importProblemsQuery = queryOptions({
+  queryKey: keys.importProblems,
+  queryFn: ({ signal }) =>
+    whole<ImportProblem>((cursor) =>
+      api.get('/api/v1/catalogue/problems', { query: { limit: 200, cursor }, signal }),
+    ),
 })

@@ -1,58 +1,31 @@
 import { ActionIcon, Button, Menu } from '@mantine/core'
-import {
-  IconCopy,
-  IconDots,
-  IconExternalLink,
-  IconHourglass,
-  IconInfoCircle,
-  IconPlayerStop,
-  IconRefresh,
-  IconTrash,
-} from '@tabler/icons-react'
+import { IconClockPause, IconCopy, IconDots, IconInfoCircle, IconTrash } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
-import { Link, useNavigate } from '@tanstack/react-router'
-import { useEffect, useState } from 'react'
-import type { Lab, Size } from '#/api/model'
-import { metricsQuery, sizesQuery, timelineQuery } from '#/api/queries'
-import { memory, memoryOf, resources, trim } from '#/format/amounts'
-import { exact, left } from '#/format/time'
+import { Link } from '@tanstack/react-router'
+import type { Lab } from '#/api/model'
+import { metricsQuery, timelineQuery } from '#/api/queries'
+import { memoryOf, resources, trim } from '#/format/amounts'
 import { samples as sampleStore, useSamples } from '#/live/samples'
 import { Ago } from '#/parts/Ago'
-import { Log } from '#/parts/Log'
-import { useFastNow, useNow } from '#/parts/now'
+import { useFastNow } from '#/parts/now'
 import { StateBadge } from '#/parts/StateBadge'
 import { useLabActions } from './actions'
 import { DatalabIcon } from './DatalabIcon'
+import { FilesKept, Kept } from './Keeping'
+import { keepChoices } from './keep'
+import { ExtendButton, LastLines, OpenButton, RestartButtons, StopButton, TimeLeft } from './LabButtons'
 import css from './labs.module.css'
-import { expiring } from './order'
 import { PhaseBar } from './PhaseBar'
-import { segments } from './phases'
+import { consistent, segments } from './phases'
 import { Sparkline } from './Sparkline'
-import { nextLarger } from './sizes'
-import { advice, canOpen, coming, ended, STATES, sentence } from './states'
-
-/** So many of the last lines fit on a card; the rest is on the lab's page. */
-const SHORT_LINES = 3
-
-export function TimeLeft({ lab }: { lab: Lab }) {
-  const now = useNow()
-  if (!lab.expires_at) return <span className={css.left}>No end set</span>
-  return (
-    <span
-      className={css.left}
-      data-near={expiring(lab, now) || undefined}
-      title={`Ends ${exact(lab.expires_at)}`}
-    >
-      <IconHourglass size={16} aria-hidden />
-      {left(lab.expires_at, now)}
-    </span>
-  )
-}
+import { advice, canOpen, coming, ended, running, STATES, sentence } from './states'
+import { Waits } from './Waits'
 
 function LaunchProgress({ lab }: { lab: Lab }) {
   const now = useFastNow()
   const { data } = useQuery(timelineQuery(lab.id))
-  return <PhaseBar compact segments={data ? segments(data, now, false) : []} />
+  const timeline = consistent(data, lab)
+  return <PhaseBar compact segments={timeline ? segments(timeline, now, false) : []} />
 }
 
 /** CPU and memory; the samples of before come once, the rest by events. */
@@ -80,112 +53,6 @@ export function LabSparks({ lab }: { lab: Lab }) {
   )
 }
 
-export function ExtendButton({ lab, size = 'compact-md' }: { lab: Lab; size?: string }) {
-  const actions = useLabActions()
-  const now = useNow()
-  const [busy, setBusy] = useState(false)
-  return (
-    <Button
-      size={size}
-      variant={expiring(lab, now) ? 'filled' : 'default'}
-      loading={busy}
-      onClick={() => {
-        setBusy(true)
-        void actions.extend(lab).finally(() => setBusy(false))
-      }}
-    >
-      Extend
-    </Button>
-  )
-}
-
-export function OpenButton({ lab, size }: { lab: Lab; size?: string }) {
-  const actions = useLabActions()
-  const [busy, setBusy] = useState(false)
-  return (
-    <Button
-      {...(size ? { size } : {})}
-      leftSection={<IconExternalLink size={17} aria-hidden />}
-      loading={busy}
-      onClick={() => {
-        setBusy(true)
-        void actions.open(lab).finally(() => setBusy(false))
-      }}
-    >
-      Open
-    </Button>
-  )
-}
-
-interface RestartProps {
-  lab: Lab
-  size?: string | undefined
-  variant?: string
-  /** Another size of machine than before. */
-  into?: Size
-}
-
-export function RestartButton({ lab, size, variant = 'default', into }: RestartProps) {
-  const actions = useLabActions()
-  const navigate = useNavigate()
-  const [busy, setBusy] = useState(false)
-  return (
-    <Button
-      {...(size ? { size } : {})}
-      variant={variant}
-      leftSection={<IconRefresh size={17} aria-hidden />}
-      loading={busy}
-      onClick={() => {
-        setBusy(true)
-        void actions
-          .restart(lab, into?.name)
-          .then((again) => again && navigate({ to: '/labs/$labId/launching', params: { labId: lab.id } }))
-          .finally(() => setBusy(false))
-      }}
-    >
-      {into ? `Restart with ${memory(into.memory_mib)}` : 'Restart'}
-    </Button>
-  )
-}
-
-/** The way back after an end: as it was, and in the next larger size where its size was too small for it. */
-export function RestartButtons({ lab, size, strong = false }: { lab: Lab; size?: string; strong?: boolean }) {
-  const small = lab.reason === 'out_of_memory' || lab.reason === 'start_timeout'
-  const { data: sizes } = useQuery({ ...sizesQuery, enabled: small })
-  const larger = small ? nextLarger(lab, sizes ?? []) : undefined
-  return (
-    <>
-      <RestartButton lab={lab} size={size} variant={strong && !larger ? 'filled' : 'default'} />
-      {larger && (
-        <RestartButton lab={lab} size={size} into={larger} variant={strong ? 'filled' : 'default'} />
-      )}
-    </>
-  )
-}
-
-export function StopButton({ lab, size }: { lab: Lab; size?: string }) {
-  const actions = useLabActions()
-  const [busy, setBusy] = useState(false)
-  useEffect(() => {
-    if (lab.state === 'stopping') setBusy(false)
-  }, [lab.state])
-  return (
-    <Button
-      {...(size ? { size } : {})}
-      variant="default"
-      leftSection={<IconPlayerStop size={17} aria-hidden />}
-      loading={busy}
-      disabled={lab.state === 'stopping'}
-      onClick={() => {
-        setBusy(true)
-        void actions.stop(lab).finally(() => setBusy(false))
-      }}
-    >
-      {coming(lab) ? 'Cancel' : 'Stop'}
-    </Button>
-  )
-}
-
 function More({ lab }: { lab: Lab }) {
   const actions = useLabActions()
   return (
@@ -203,6 +70,24 @@ function More({ lab }: { lab: Lab }) {
         >
           Details
         </Menu.Item>
+        {running(lab) &&
+          keepChoices(Date.now()).map(({ title, until }) => (
+            <Menu.Item
+              key={title}
+              leftSection={<IconClockPause size={16} aria-hidden />}
+              onClick={() => void actions.keep(lab, until)}
+            >
+              Keep {title}
+            </Menu.Item>
+          ))}
+        {running(lab) && lab.kept_until && (
+          <Menu.Item
+            leftSection={<IconClockPause size={16} aria-hidden />}
+            onClick={() => void actions.keep(lab, null)}
+          >
+            Do not keep it any longer
+          </Menu.Item>
+        )}
         <Menu.Item
           leftSection={<IconCopy size={16} aria-hidden />}
           onClick={() => void navigator.clipboard.writeText(lab.id)}
@@ -258,17 +143,21 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
           </span>
         </div>
         {text && <p style={{ fontSize: '0.875rem' }}>{text}</p>}
+        {lab.state === 'queued' && <Waits lab={lab} />}
         {coming(lab) && lab.state !== 'queued' && <LaunchProgress lab={lab} />}
-        {(lab.state === 'ready' || lab.state === 'unreachable') && <LabSparks lab={lab} />}
+        {running(lab) && <LabSparks lab={lab} />}
+        {running(lab) && <Kept lab={lab} />}
         {lab.state === 'failed' && (
           <>
-            <p className={css.sub}>Your files are safe. {advice(lab)}</p>
+            <p className={css.sub}>
+              Your files are safe. {advice(lab)} <FilesKept lab={lab} />
+            </p>
             <LastLines lab={lab} short />
           </>
         )}
       </div>
       <footer className={`${css.row} ${css.foot}`}>
-        {(lab.state === 'ready' || lab.state === 'unreachable') && (
+        {running(lab) && (
           <>
             <TimeLeft lab={lab} />
             {lab.expires_at && <ExtendButton lab={lab} />}
@@ -287,18 +176,6 @@ export function LabCard({ lab, icon }: { lab: Lab; icon?: string | undefined }) 
   )
 }
 
-export function LastLines({ lab, short = false }: { lab: Lab; short?: boolean }) {
-  const lines = (lab.last_lines ?? []).slice(short ? -SHORT_LINES : undefined)
-  if (lines.length === 0) return null
-  return (
-    <Log
-      label={`Last log lines of ${lab.name} (${lab.id})`}
-      text={lines.join('\n')}
-      style={{ maxHeight: short ? '6rem' : '14rem' }}
-    />
-  )
-}
-
 /** An ended lab: one line, its reason, and the way back. */
 export function PastLab({ lab }: { lab: Lab }) {
   const actions = useLabActions()
@@ -310,7 +187,7 @@ export function PastLab({ lab }: { lab: Lab }) {
       </Link>
       <StateBadge state={lab.state} />
       <span className={css.sub}>
-        {text} <Ago at={lab.ended_at ?? lab.created_at} />
+        {text} <Ago at={lab.ended_at ?? lab.created_at} /> <FilesKept lab={lab} />
       </span>
       <span className={css.row}>
         <RestartButtons lab={lab} size="compact-sm" />

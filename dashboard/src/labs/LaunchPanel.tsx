@@ -7,7 +7,7 @@ import { type FormEvent, useMemo, useRef, useState } from 'react'
 import type { DatalabDetail, Fit, LaunchBody, Limits, Preflight, Size } from '#/api/model'
 import { ProblemError } from '#/api/problems'
 import { preflightQuery } from '#/api/queries'
-import { memory, resources, trim } from '#/format/amounts'
+import { memory, ordinal, resources, trim } from '#/format/amounts'
 import { about } from '#/format/time'
 import { Copy } from '#/parts/Copy'
 import { Meter } from '#/parts/Meter'
@@ -202,7 +202,12 @@ function Verdict({ preflight, pending }: { preflight: Preflight | undefined; pen
               </span>
             )}
           </div>
-          <p>{preflight.text}</p>
+          <p>
+            {preflight.text}
+            {fit === 'queue' && preflight.queue_position != null
+              ? ` You would be ${ordinal(preflight.queue_position)} in the queue.`
+              : ''}
+          </p>
         </>
       ) : (
         <p>{pending ? 'Looking whether it fits now' : ''}</p>
@@ -227,7 +232,8 @@ function SizeChoice({ size, chosen, choose }: { size: Size; chosen: boolean; cho
         <b>{size.title}</b>
         <span>
           {resources(size.cores, size.memory_mib)}
-          {size.gpus ? ` · ${size.gpus} GPU` : ''}
+          {size.gpus ? ` · ${size.gpus} × ${size.gpu_name ?? 'GPU'}` : ''}
+          {size.node_class ? ` · ${size.node_class}` : ''}
         </span>
       </span>
     </Radio.Card>

@@ -17,6 +17,12 @@ export interface LabActions {
   stop(lab: Lab): Promise<void>
   extend(lab: Pick<Lab, 'id'>, seconds?: number): Promise<void>
   restart(lab: Pick<Lab, 'id' | 'attempt'>, size?: string): Promise<Lab | null>
+  /** Keep a lab for a long run until a moment; null ends that wish. */
+  keep(lab: Pick<Lab, 'id'>, until: string | null): Promise<void>
+  /** Stop a lab of which only the id is known. */
+  cancel(lab: Pick<Lab, 'id'>): Promise<void>
+  /** Operators: move a lab in the queue. */
+  prioritise(lab: Pick<Lab, 'id'>, priority: number): Promise<void>
   remove(lab: Lab): void
 }
 
@@ -73,6 +79,33 @@ export function useLabActions(): LabActions {
               body: seconds ? { seconds } : {},
             }),
           )
+        } catch (error) {
+          refused(error)
+        }
+      },
+      async keep(lab, until) {
+        try {
+          merge(await api.post('/api/v1/labs/{lab_id}/keep', { path: { lab_id: lab.id }, body: { until } }))
+        } catch (error) {
+          refused(error)
+        }
+      },
+      async cancel(lab) {
+        try {
+          merge(await api.post('/api/v1/labs/{lab_id}/stop', { path: { lab_id: lab.id } }))
+        } catch (error) {
+          refused(error)
+        }
+      },
+      async prioritise(lab, priority) {
+        try {
+          merge(
+            await api.post('/api/v1/labs/{lab_id}/priority', {
+              path: { lab_id: lab.id },
+              body: { priority },
+            }),
+          )
+          await client.invalidateQueries({ queryKey: keys.queue })
         } catch (error) {
           refused(error)
         }

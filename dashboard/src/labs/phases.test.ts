@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { Timeline } from '#/api/model'
-import { phaseWord, remaining, segments } from './phases'
+import type { Lab, Timeline } from '#/api/model'
+import { consistent, phaseWord, remaining, segments } from './phases'
 
 const START = Date.parse('2026-11-22T12:00:00Z')
 const at = (seconds: number): string => new Date(START + seconds * 1000).toISOString()
@@ -114,4 +114,32 @@ describe('remaining', () => {
 it('names unknown phases by their own words', () => {
   expect(phaseWord('environment')).toBe('Software')
   expect(phaseWord('warming_up')).toBe('Warming up')
+})
+
+describe('consistent', () => {
+  const read = timeline([
+    ['queued', 0, 0.05],
+    ['starting', 0.05, null],
+  ])
+  const lab = (fields: Partial<Lab>): Lab => ({ attempt: 1, state: 'starting', ...fields }) as Lab
+
+  it('leaves a launch that goes on as it was read', () => {
+    expect(consistent(read, lab({}))).toBe(read)
+  })
+
+  it('ends what was under way when the lab became ready, before the timeline is read again', () => {
+    const shown = consistent(read, lab({ state: 'ready', ready_at: at(1.25) }))
+    expect(shown?.seconds).toBeCloseTo(1.25)
+    expect(shown?.phases.map((phase) => phase.seconds)).toEqual([0.05, 1.2])
+    expect(segments(shown ?? read, START + 60_000, true).map((part) => part.state)).toEqual(['done', 'done'])
+  })
+
+  it('ends it with the lab when it never became ready', () => {
+    expect(consistent(read, lab({ state: 'failed', ended_at: at(3) }))?.seconds).toBeCloseTo(3)
+  })
+
+  it('knows nothing of an attempt that it was not read for', () => {
+    expect(consistent(read, lab({ attempt: 2 }))).toBeUndefined()
+    expect(consistent(undefined, lab({}))).toBeUndefined()
+  })
 })

@@ -1,6 +1,7 @@
 /** The arithmetic of the segmented bar: what happened of a launch, laid against the usual times. */
-import type { Timeline } from '#/api/model'
+import type { Lab, Timeline } from '#/api/model'
 import { millis } from '#/format/time'
+import { coming } from './states'
 
 export interface Segment {
   name: string
@@ -85,6 +86,25 @@ function withShares(rows: Omit<Segment, 'share'>[]): Segment[] {
   const raised = weights.map((weight) => Math.max(weight / total, least))
   const sum = raised.reduce((all, share) => all + share, 0)
   return rows.map((row, index) => ({ ...row, share: (raised[index] ?? 0) / sum }))
+}
+
+/**
+ * A timeline as the lab's own state makes it: events tell a lab's state at once, its timeline is read after them. Until
+ * then a phase that was under way has ended when the lab became ready or ended; one of an earlier attempt is none.
+ */
+export function consistent(timeline: Timeline | undefined, lab: Lab): Timeline | undefined {
+  if (!timeline || timeline.attempt !== lab.attempt) return undefined
+  const over = coming(lab) ? null : (lab.ready_at ?? lab.ended_at)
+  const last = timeline.phases.at(-1)
+  if (over == null || !last || last.ended_at != null) return timeline
+  const since = (from: string): number => Math.max(0, millis(over) - millis(from)) / 1000
+  return {
+    ...timeline,
+    seconds: Math.max(timeline.seconds, since(timeline.phases[0]?.started_at ?? over)),
+    phases: timeline.phases.map((phase) =>
+      phase.ended_at != null ? phase : { ...phase, ended_at: over, seconds: since(phase.started_at) },
+    ),
+  }
 }
 
 /** Seconds still to come by the usual times; null when nothing usual is known. */

@@ -75,15 +75,18 @@ export function coming(lab: Pick<Lab, 'state'>): boolean {
   return COMING.has(lab.state)
 }
 
+/** Whether it holds resources for somebody to use. */
+export function running(lab: Pick<Lab, 'state'>): boolean {
+  return lab.state === 'ready' || lab.state === 'unreachable'
+}
+
 export function canOpen(lab: Pick<Lab, 'state' | 'kind'>): boolean {
   return lab.state === 'ready' && lab.kind !== 'batch'
 }
 
 /** What the lab is doing, in one sentence for its card and for the live region. */
 export function sentence(lab: Lab): string {
-  if (lab.state === 'queued' && lab.queue_position) {
-    return lab.progress?.text || `Waiting for room: number ${lab.queue_position} in the queue`
-  }
+  if (lab.state === 'queued') return lab.progress?.text || lab.message || 'Waiting for its turn'
   if (coming(lab)) return lab.progress?.text || lab.message || STATES[lab.state].word
   if (lab.state === 'unreachable') {
     return lab.message || 'Nothing is heard of its machine. It may well be running; your files are safe.'

@@ -131,7 +131,7 @@ export class LiveHub {
       this.refresh(keys.logs(lab.id))
     }
     if (fact?.fact !== 'progressed') {
-      this.refresh(keys.preflight, ['limits'], keys.capacity)
+      this.refresh(keys.preflight, ['limits'], keys.capacity, keys.nodes, keys.queue)
     }
     const notice = fact && lab.owner === this.me.username ? noticeOf(fact.fact, lab, data(fact)) : null
     if (notice) this.notify(notice)

@@ -4,14 +4,14 @@ import { lazy, Suspense } from 'react'
 import { collectionQuery } from '#/api/queries'
 import { bytes, count } from '#/format/amounts'
 import { Copy } from '#/parts/Copy'
-import { Page, Panel, Shape, Waiting } from '#/parts/Page'
+import { Page, Panel, Pending, Shape, Waiting } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { retrying } from '#/parts/retrying'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
 import { Cite } from './DatalabPage'
 import { capital } from './facets'
-import css from './lab.module.css'
+import css from './lab/lab.module.css'
 
 const Markdown = lazy(retrying(() => import('#/parts/Markdown')))
 const route = getRouteApi('/signed-in/data/$collectionId')
@@ -44,7 +44,7 @@ export function CollectionPage() {
         <div className={css.column}>
           {!data.available && <ToneBadge tone="warn">{data.message || 'Not installed here'}</ToneBadge>}
           {data.description && (
-            <Suspense fallback={<Shape height="8rem" />}>
+            <Suspense fallback={<Pending height="8rem" />}>
               <Markdown text={data.description} />
             </Suspense>
           )}

@@ -8,7 +8,7 @@ import { bytes, bytesOf } from '#/format/amounts'
 import { Ago } from '#/parts/Ago'
 import { Copy } from '#/parts/Copy'
 import { Meter } from '#/parts/Meter'
-import { Empty, Page, Panel, Shape, Waiting } from '#/parts/Page'
+import { Empty, Page, Panel, Pending, Shape, Waiting } from '#/parts/Page'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
 import { matches } from '#/shell/find'
@@ -95,7 +95,7 @@ function MySpace() {
   return (
     <Panel title="My space">
       {error && <Told error={error} again={() => void refetch()} />}
-      {!data && !error && <Shape height="3rem" />}
+      {!data && !error && <Pending height="3rem" />}
       {data?.length === 0 && (
         <p style={{ color: 'var(--ink-2)' }}>
           Your home is made at your first launch. Whatever you save under <code>/media/home</code> stays when

@@ -11,7 +11,7 @@ import { about, day } from '#/format/time'
 import { DatalabIcon, KIND_GLYPHS, KIND_WORDS } from '#/labs/DatalabIcon'
 import { LaunchPanel } from '#/labs/LaunchPanel'
 import { Copy } from '#/parts/Copy'
-import { Page, Shape, Waiting } from '#/parts/Page'
+import { Page, Pending, Shape, Waiting } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { retrying } from '#/parts/retrying'
 import { Spectrum } from '#/parts/Spectrum'
@@ -78,7 +78,7 @@ export function DatalabPage({ slug, search, invited = false }: Props) {
           {data.description && (
             <section aria-label="Description">
               <h2 className="sr">Description</h2>
-              <Suspense fallback={<Shape height="12rem" />}>
+              <Suspense fallback={<Pending height="12rem" />}>
                 <Markdown text={data.description} />
               </Suspense>
             </section>

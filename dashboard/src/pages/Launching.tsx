@@ -10,11 +10,12 @@ import { labQuery, timelineQuery } from '#/api/queries'
 import { ordinal, resources } from '#/format/amounts'
 import { about, duration, millis } from '#/format/time'
 import { DatalabIcon } from '#/labs/DatalabIcon'
-import { LastLines, RestartButtons, StopButton } from '#/labs/LabCard'
+import { LastLines, RestartButtons, StopButton } from '#/labs/LabButtons'
 import { PhaseBar } from '#/labs/PhaseBar'
-import { remaining, segments } from '#/labs/phases'
+import { consistent, remaining, segments } from '#/labs/phases'
 import { advice, canOpen, coming, ended, STATES, sentence } from '#/labs/states'
 import { useIcons } from '#/labs/useIcons'
+import { Waits } from '#/labs/Waits'
 import { useFastNow } from '#/parts/now'
 import { Page, Shape, Waiting } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
@@ -126,11 +127,14 @@ function Stage({ lab }: { lab: Lab }) {
 function Doing({ lab, timeline }: { lab: Lab; timeline: Timeline | undefined }) {
   const now = useFastNow()
   const going = coming(lab)
-  const parts = timeline ? segments(timeline, now, !going) : []
+  const shown = consistent(timeline, lab)
+  const parts = shown ? segments(shown, now, !going) : []
   const left = going && lab.state !== 'queued' ? remaining(parts) : null
+  const began = millis(shown?.phases[0]?.started_at ?? lab.created_at)
+  const over = going ? now : millis(lab.ready_at ?? lab.ended_at ?? lab.created_at)
   const seconds = going
-    ? Math.max(0, now - millis(lab.created_at)) / 1000
-    : (timeline?.seconds ?? Math.max(0, now - millis(lab.created_at)) / 1000)
+    ? Math.max(0, now - began) / 1000
+    : (shown?.seconds ?? Math.max(0, over - began) / 1000)
   const text = sentence(lab)
   return (
     <>
@@ -147,10 +151,8 @@ function Doing({ lab, timeline }: { lab: Lab; timeline: Timeline | undefined }) 
             ? 'It is working.'
             : 'It is ready.'
           : text || STATES[lab.state].word}
-        {lab.state === 'queued' && lab.queue_position && !text.includes(ordinal(lab.queue_position))
-          ? ` You are ${ordinal(lab.queue_position)}.`
-          : ''}
       </p>
+      {lab.state === 'queued' && <Waits lab={lab} />}
       <PhaseBar segments={parts} failed={lab.state === 'failed'} />
     </>
   )

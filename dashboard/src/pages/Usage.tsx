@@ -11,7 +11,7 @@ import { Ago } from '#/parts/Ago'
 import chartCss from '#/parts/charts.module.css'
 import { Meter } from '#/parts/Meter'
 import { useSlowNow } from '#/parts/now'
-import { Empty, Page, Panel, Shape, Waiting } from '#/parts/Page'
+import { Empty, Page, Panel, Pending, Shape, Waiting } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { Told } from '#/parts/Told'
 import dataCss from './data.module.css'
@@ -108,7 +108,7 @@ export function Usage() {
 
 function LimitsPanel() {
   const { data } = useQuery(limitsQuery)
-  if (!data) return <Shape height="5.5rem" />
+  if (!data) return <Pending height="5.5rem" />
   const { used, max_labs, max_cores, max_memory_mib } = data
   return (
     <Panel title="Now">

@@ -14,6 +14,8 @@ interface Props {
   max: number
   words: (value: number) => string
   colour?: string
+  /** Nothing limits it: `max` is only the top of the scale. */
+  open?: boolean
 }
 
 const WIDTH = 720
@@ -23,7 +25,7 @@ const BOTTOM = 22
 const TOP = 8
 
 /** A measure over time with its limit as the top of the scale; pointing shows time and value. */
-export function LineChart({ label, points, max, words, colour = 'var(--series-1)' }: Props) {
+export function LineChart({ label, points, max, words, colour = 'var(--series-1)', open = false }: Props) {
   const [at, setAt] = useState<number | null>(null)
   const svg = useRef<SVGSVGElement>(null)
   const id = useId()
@@ -53,7 +55,7 @@ export function LineChart({ label, points, max, words, colour = 'var(--series-1)
       <figcaption>
         <b>{label}</b>
         <output>
-          {words(shown.value)} of {words(max)}
+          {open ? words(shown.value) : `${words(shown.value)} of ${words(max)}`}
           <span> {clock(shown.at)}</span>
         </output>
       </figcaption>
@@ -61,7 +63,7 @@ export function LineChart({ label, points, max, words, colour = 'var(--series-1)
         ref={svg}
         viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
         role="img"
-        aria-label={`${label}: now ${words(last.value)} of ${words(max)}`}
+        aria-label={`${label}: now ${words(last.value)}${open ? '' : ` of ${words(max)}`}`}
         onPointerMove={point}
         onPointerLeave={() => setAt(null)}
       >

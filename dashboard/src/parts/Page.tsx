@@ -102,6 +102,15 @@ export function Waiting({ what, children }: { what: string; children?: ReactNode
   )
 }
 
+/** The shape of a panel's content until it has come. */
+export function Pending({ height }: { height: string }) {
+  return (
+    <div aria-busy="true">
+      <Shape height={height} />
+    </div>
+  )
+}
+
 /** A grey block where something will stand. */
 export function Shape({ height, width = '100%' }: { height: string; width?: string }) {
   return <div className={css.shape} style={{ height, width }} aria-hidden="true" />

@@ -8,7 +8,7 @@ import { deadLettersQuery, keys } from '#/api/queries'
 import { count } from '#/format/amounts'
 import { Ago } from '#/parts/Ago'
 import { Log } from '#/parts/Log'
-import { Panel, Shape } from '#/parts/Page'
+import { Panel, Pending } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
@@ -28,7 +28,7 @@ export function DeadLetters() {
       }
     >
       {query.error && <Told error={query.error} again={() => void query.refetch()} />}
-      {!query.data && !query.error && <Shape height="10rem" />}
+      {!query.data && !query.error && <Pending height="10rem" />}
       {query.data && rows.length === 0 && <p style={{ color: 'var(--ink-2)' }}>Every message was handled.</p>}
       <div>
         {rows.map((letter) => (

@@ -8,7 +8,7 @@ import { clock, day, exact } from '#/format/time'
 import type { Fact } from '#/live/hub'
 import { Log } from '#/parts/Log'
 import { useSlowNow } from '#/parts/now'
-import { Panel, Shape } from '#/parts/Page'
+import { Panel, Pending } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { Told } from '#/parts/Told'
 import { useFacts } from '#/shell/live'
@@ -78,7 +78,7 @@ export function Events() {
         />
       </div>
       {query.error && <Told error={query.error} again={() => void query.refetch()} />}
-      {!query.data && !query.error && <Shape height="16rem" />}
+      {!query.data && !query.error && <Pending height="16rem" />}
       {query.data && rows.length === 0 && <p style={{ color: 'var(--ink-2)' }}>No stored event fits.</p>}
       <div>
         {grouped(rows).map((group) => (

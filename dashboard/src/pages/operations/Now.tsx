@@ -3,13 +3,20 @@ import { useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-quer
 import { Link } from '@tanstack/react-router'
 import { useEffect } from 'react'
 import type { Capacity, PartHealth } from '#/api/model'
-import { allLabsQuery, capacityQuery, deadLettersQuery, keys, platformQuery } from '#/api/queries'
+import {
+  allLabsQuery,
+  capacityQuery,
+  deadLettersQuery,
+  importProblemsQuery,
+  keys,
+  platformQuery,
+} from '#/api/queries'
 import { count, memory, resources, trim } from '#/format/amounts'
 import { phaseWord } from '#/labs/phases'
 import { ended, sentence, type Tone } from '#/labs/states'
 import { Ago } from '#/parts/Ago'
 import { Meter } from '#/parts/Meter'
-import { Panel, Shape } from '#/parts/Page'
+import { Panel, Pending } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { StateBadge, ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
@@ -51,6 +58,7 @@ function Numbers() {
   const { data: labs } = useQuery(allLabsQuery)
   const { data: capacity } = useQuery(capacityQuery)
   const { data: letters } = useInfiniteQuery(deadLettersQuery)
+  const { data: problems } = useQuery(importProblemsQuery)
   const live = labs?.filter((lab) => !ended(lab)) ?? []
   const open = letters?.pages.flatMap((page) => page.items).filter((letter) => letter.state === 'open').length
   const here = (state: string): number => live.filter((lab) => lab.state === state).length
@@ -62,14 +70,17 @@ function Numbers() {
       <a href="#everybody">
         <b>{labs ? here('preparing') + here('starting') : '–'}</b>on the way
       </a>
-      <a href="#everybody">
+      <Link to="/operations/queue">
         <b>{capacity?.queued ?? '–'}</b>in the queue
-      </a>
+      </Link>
       <a href="#everybody">
         <b>{labs ? here('unreachable') : '–'}</b>unreachable
       </a>
       <Link to="/operations/dead-letters">
         <b>{open ?? '–'}</b>dead letters open
+      </Link>
+      <Link to="/operations/preparation">
+        <b>{problems?.length ?? '–'}</b>folders with faults
       </Link>
     </div>
   )
@@ -93,7 +104,7 @@ function Parts() {
       }
     >
       {error && <Told error={error} again={() => void refetch()} />}
-      {!data && !error && <Shape height="8rem" />}
+      {!data && !error && <Pending height="8rem" />}
       {data && (
         <p role="status" style={{ color: 'var(--ink-2)' }}>
           {wrong.length === 0
@@ -127,9 +138,9 @@ function Parts() {
 function CapacityPanel() {
   const { data, error, refetch } = useQuery(capacityQuery)
   return (
-    <Panel title="Capacity">
+    <Panel title="Capacity" actions={<Link to="/operations/nodes">By machine</Link>}>
       {error && <Told error={error} again={() => void refetch()} />}
-      {!data && !error && <Shape height="4rem" />}
+      {!data && !error && <Pending height="4rem" />}
       {data && (
         <>
           <div
@@ -173,7 +184,7 @@ function Everybody() {
       id="everybody"
     >
       {error && <Told error={error} again={() => void refetch()} />}
-      {!data && !error && <Shape height="10rem" />}
+      {!data && !error && <Pending height="10rem" />}
       {data && labs.length === 0 && <p style={{ color: 'var(--ink-2)' }}>No lab is running.</p>}
       {labs.length > 0 && (
         <div className={partsCss.scroller}>

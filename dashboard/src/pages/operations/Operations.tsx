@@ -23,6 +23,14 @@ export function Operations() {
         <Link to="/operations" activeOptions={{ exact: true }}>
           Now
         </Link>
+        <Link to="/operations/nodes" activeOptions={{ includeSearch: false }}>
+          Nodes
+        </Link>
+        <Link to="/operations/queue">Queue</Link>
+        <Link to="/operations/preparation">Preparation</Link>
+        <Link to="/operations/people" activeOptions={{ includeSearch: false }}>
+          People
+        </Link>
         <Link to="/operations/events" activeOptions={{ includeSearch: false }}>
           Events
         </Link>

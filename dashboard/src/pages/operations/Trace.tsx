@@ -7,7 +7,7 @@ import { count } from '#/format/amounts'
 import { duration, exact } from '#/format/time'
 import { Copy } from '#/parts/Copy'
 import chartCss from '#/parts/charts.module.css'
-import { Panel, Shape } from '#/parts/Page'
+import { Panel, Pending } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
@@ -47,7 +47,7 @@ export function Trace() {
         </Link>
       </div>
       {error && <Told error={error} again={() => void refetch()} />}
-      {!data && !error && <Shape height="20rem" />}
+      {!data && !error && <Pending height="20rem" />}
       {data?.length === 0 && <p>Its spans have not arrived, or are older than what is kept.</p>}
       <ul className={chartCss.legend} style={{ marginTop: 0 }}>
         {services.map((service) => (

@@ -2,10 +2,10 @@ import { Button, NumberInput, Switch, TextInput } from '@mantine/core'
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { getRouteApi, Link } from '@tanstack/react-router'
 import type { TraceSummary } from '#/api/model'
-import { type TraceFilter, tracesQuery } from '#/api/queries'
+import { ALL_TRACES, LAUNCH_SPAN, type TraceFilter, tracesQuery } from '#/api/queries'
 import { duration } from '#/format/time'
 import { Ago } from '#/parts/Ago'
-import { Panel, Shape } from '#/parts/Page'
+import { Panel, Pending } from '#/parts/Page'
 import partsCss from '#/parts/parts.module.css'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
@@ -17,6 +17,7 @@ export function Traces() {
   const filter = route.useSearch()
   const navigate = route.useNavigate()
   const query = useInfiniteQuery(tracesQuery(filter))
+  const everything = filter.name === ALL_TRACES
   const rows: TraceSummary[] = (query.data?.pages ?? []).flatMap((page) => page.items)
   const longest = Math.max(0.001, ...rows.map((row) => row.seconds))
   const set = (change: TraceFilter): void =>
@@ -24,16 +25,20 @@ export function Traces() {
   return (
     <Panel label="Traces">
       <div className={css.filters}>
-        <TextInput
-          key={filter.lab_id ?? ''}
-          label="Lab"
-          size="sm"
-          placeholder="k3v9x2mnpq"
-          defaultValue={filter.lab_id ?? ''}
-          onKeyDown={(event) =>
-            event.key === 'Enter' && set({ lab_id: event.currentTarget.value.trim() || undefined })
-          }
-          onBlur={(event) => set({ lab_id: event.currentTarget.value.trim() || undefined })}
+        <Switch
+          label="Launches only"
+          pb={6}
+          checked={!everything && (filter.name ?? LAUNCH_SPAN) === LAUNCH_SPAN}
+          onChange={(event) => set({ name: event.currentTarget.checked ? undefined : ALL_TRACES })}
+        />
+        <Field label="Lab" name="lab_id" example="k3v9x2mnpq" filter={filter} set={set} />
+        <Field label="Service" name="service" example="edge" filter={filter} set={set} />
+        <Field
+          label="With a span named"
+          name="name"
+          example="launch"
+          filter={{ ...filter, name: everything ? '' : (filter.name ?? LAUNCH_SPAN) }}
+          set={set}
         />
         <NumberInput
           label="At least, seconds"
@@ -54,8 +59,14 @@ export function Traces() {
         </Button>
       </div>
       {query.error && <Told error={query.error} again={() => void query.refetch()} />}
-      {!query.data && !query.error && <Shape height="16rem" />}
-      {query.data && rows.length === 0 && <p style={{ color: 'var(--ink-2)' }}>No trace fits.</p>}
+      {!query.data && !query.error && <Pending height="16rem" />}
+      {query.data && rows.length === 0 && (
+        <p style={{ color: 'var(--ink-2)' }}>
+          {everything || filter.name
+            ? 'No trace fits.'
+            : 'No launch fits. Other traces are behind the switch.'}
+        </p>
+      )}
       {rows.length > 0 && (
         <div className={partsCss.scroller}>
           <table className={partsCss.table}>
@@ -127,5 +138,32 @@ export function Traces() {
         </Button>
       )}
     </Panel>
+  )
+}
+
+interface FieldProps {
+  label: string
+  name: 'lab_id' | 'service' | 'name'
+  example: string
+  filter: TraceFilter
+  set: (change: TraceFilter) => void
+}
+
+function Field({ label, name, example, filter, set }: FieldProps) {
+  const known = filter[name] ?? ''
+  const take = (value: string): void => {
+    const wanted = value.trim()
+    if (wanted !== known) set({ [name]: wanted || undefined })
+  }
+  return (
+    <TextInput
+      key={known}
+      label={label}
+      size="sm"
+      placeholder={example}
+      defaultValue={known}
+      onKeyDown={(event) => event.key === 'Enter' && take(event.currentTarget.value)}
+      onBlur={(event) => take(event.currentTarget.value)}
+    />
   )
 }

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { history, labsOfAda } from '../../../mock/labs'
+import { labsOfAda } from '../../../mock/labs'
+import { history } from '../../../mock/observations'
 import { fits, grouped, rowOf } from './rows'
 
 const rows = history(labsOfAda()).map(rowOf)

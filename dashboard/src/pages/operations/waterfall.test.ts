@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { spans } from '../../../mock/labs'
+import { spans } from '../../../mock/observations'
 import { waterfall } from './waterfall'
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
