@@ -18,4 +18,9 @@ if ! { node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)
   PATH="$root/build/node/commands:$wheel/bin:$PATH"
   export PATH
 fi
+# Node has its own list of authorities; a site's own one stands in the system's.
+bundle=/etc/ssl/certs/ca-certificates.crt
+if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$bundle" ]; then
+  export NODE_EXTRA_CA_CERTS=$bundle
+fi
 exec "$@"
