@@ -243,3 +243,112 @@ async def test_two_hundred_cards_on_a_telephone(browser: Browser, mock: Mocked) 
         dialog = page.get_by_role("dialog")
         await dialog.get_by_role("checkbox", name=re.compile("^Planetary science")).check()
         await page.wait_for_url(re.compile("Planetary"))
+
+
+async def test_a_launch_that_is_ready_says_how_long_it_took(ada: Person) -> None:
+    page = await ada.opened("/datalabs/jupyterlab")
+    await page.get_by_role("button", name="Launch", exact=True).click()
+    await page.get_by_role("switch", name="Go there by itself").click()
+    seen: list[str] = []
+    await page.expose_function("told", seen.append)
+    await page.evaluate(
+        """() => new MutationObserver(() => told(document.querySelector('main').innerText))
+          .observe(document.body, {subtree: true, childList: true, characterData: true})"""
+    )
+    await page.get_by_text("It is ready.").wait_for()
+    ready = [text for text in seen if "It is ready." in text]
+    assert ready
+    assert not any("under 1 ms" in text or re.search(r"\b0 s\b", text) for text in ready)
+
+
+async def test_a_waiting_lab_says_its_place_its_reason_and_how_long(ada: Person) -> None:
+    page = await ada.opened("/labs")
+    card = page.get_by_role("article", name="GNSS and Earth rotation: Queued")
+    await expect(card).to_contain_text("Needs 2 cores on one node; the largest free is 1.5")
+    await expect(card).to_contain_text(re.compile("Place in the queue\\s*3rd"))
+    await expect(card).to_contain_text(re.compile("Expected to start\\s*in ~2 min"))
+    await card.get_by_role("button", name="Cancel").click()
+    await expect(card).to_have_count(0)
+
+
+async def test_a_lab_is_kept_for_a_long_run(ada: Person) -> None:
+    page = await ada.opened("/labs")
+    card = page.get_by_role("article", name="Length of day: Ready")
+    await card.get_by_role("button", name="More for Length of day").click()
+    await page.get_by_role("menuitem", name="Keep for 24 hours").click()
+    await expect(card).to_contain_text("Kept for a long run; it may rest in 23 h")
+
+
+async def test_what_ended_says_until_when_its_files_are_kept(ada: Person) -> None:
+    page = await ada.opened("/labs")
+    failed = page.get_by_role("article", name="Report 2025: Failed")
+    await expect(failed).to_contain_text("Its scratch files are kept until")
+    await expect(failed.get_by_role("button", name="Restart")).to_be_visible()
+    await page.get_by_text(re.compile("ended labs")).click()
+    await expect(page.locator("details").first).to_contain_text("Its scratch files are kept until")
+
+
+async def test_what_a_lab_uses_is_shown_with_disk_and_network(ada: Person) -> None:
+    page = await ada.opened("/labs/k3v9x2mnpq")
+    uses = page.get_by_role("region", name="What it uses")
+    for measure in ("CPU", "Memory", "Scratch", "Received", "Sent"):
+        await expect(uses.get_by_role("img", name=re.compile(f"^{measure}: now"))).to_be_visible()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def admin(browser: Browser, mock: Mocked) -> AsyncIterator[Person]:
+    mock.do("restore")
+    async with a_person(browser, mock) as person:
+        await person.slip_in("admin")
+        yield person
+
+
+async def test_launches_are_not_buried_among_traces(admin: Person) -> None:
+    page = await admin.opened("/operations/traces")
+    table = page.get_by_role("table")
+    await expect(table.get_by_role("link", name="launch").first).to_be_visible()
+    await expect(table.get_by_role("link", name="ingress")).to_have_count(0)
+    await page.get_by_role("switch", name="Launches only").click()
+    await expect(page).to_have_url(re.compile(r"name=(%2A|\*)"))
+    await expect(table.get_by_role("link", name="ingress").first).to_be_visible()
+    await page.get_by_label("Service").fill("edge")
+    await page.keyboard.press("Enter")
+    await expect(table.get_by_role("link", name="launch")).to_have_count(0)
+    await page.reload()
+    await expect(page.get_by_label("Service")).to_have_value("edge")
+
+
+async def test_an_operator_sets_what_a_person_may_have(admin: Person) -> None:
+    page = await admin.opened("/operations/people")
+    await page.get_by_role("link", name="vera").click()
+    form = page.get_by_role("form", name="Limits of vera")
+    await expect(form).to_contain_text("1 of 6")
+    await form.get_by_label("Labs").fill("2")
+    await form.get_by_role("button", name="Set").click()
+    await expect(form).to_contain_text("1 of 2")
+    rules = page.get_by_role("form", name="Rules for labs of vera")
+    await rules.get_by_label("Ends when unused for, minutes").fill("30")
+    await rules.get_by_role("button", name="Set").click()
+    await expect(rules).to_contain_text("by admin")
+
+
+async def test_an_operator_lets_somebody_go_first_and_ends_a_wait(admin: Person) -> None:
+    page = await admin.opened("/operations/queue")
+    row = page.get_by_role("row").filter(has_text="GNSS and Earth rotation")
+    await expect(row).to_contain_text("A machine is being freed")
+    await row.get_by_label(re.compile("^Priority of")).fill("80")
+    await row.get_by_role("button", name="Set").click()
+    await expect(row.get_by_role("button", name="Set")).to_be_disabled()
+    await page.reload()
+    await expect(row.get_by_label(re.compile("^Priority of"))).to_have_value("80")
+    await row.get_by_role("button", name="Cancel GNSS and Earth rotation").click()
+    await expect(page.get_by_text("Nobody waits")).to_be_visible()
+
+
+async def test_an_operator_sees_machines_and_what_is_not_ready(admin: Person) -> None:
+    page = await admin.opened("/operations/nodes")
+    await expect(page.get_by_role("meter", name="NVIDIA A100")).to_have_attribute("aria-valuetext", "1 of 2")
+    await expect(page.get_by_text("No answer from nomad-east")).to_be_visible()
+    await page.get_by_role("link", name="Preparation").click()
+    await expect(page.get_by_text("`version` is missing.")).to_be_visible()
+    await expect(page.get_by_role("progressbar").first).to_be_visible()

@@ -135,8 +135,7 @@ async def test_the_page_is_for_everybody(at_window: tuple[Page, str, Window]) ->
 
 async def test_time_left_and_more_of_it(at_window: tuple[Page, str, Window], ada: Datalabs) -> None:
     page, lab_id, _ = at_window
-    lab = await ada.lab(lab_id)
-    before = lab.expires_at
+    before = (await (await ada.lab(lab_id)).refresh()).expires_at
     assert before is not None
     await expect(page.get_by_text(re.compile(r"\d+ (h|min).* left"))).to_be_visible()
     await page.get_by_role("button", name="Extend").click()
@@ -144,7 +143,7 @@ async def test_time_left_and_more_of_it(at_window: tuple[Page, str, Window], ada
 
 
 async def later(ada: Datalabs, lab_id: str, before: str) -> bool:
-    lab = await ada.lab(lab_id)
+    lab = await (await ada.lab(lab_id)).refresh()
     return lab.expires_at is not None and lab.expires_at.isoformat() > before
 
 

@@ -4,11 +4,15 @@ import {
   IconDatabase,
   IconFlask,
   IconHeartbeat,
+  IconHourglass,
   IconLayoutGrid,
   IconListDetails,
+  IconPackages,
   IconPlayerStop,
   IconRocket,
+  IconServer2,
   IconStack2,
+  IconUsers,
 } from '@tabler/icons-react'
 import { useQuery } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
@@ -28,6 +32,17 @@ interface Choice {
   icon: ComponentType<{ size?: number | string }>
   run: () => void
 }
+
+const OPERATIONS: readonly { path: string; title: string; icon: Choice['icon'] }[] = [
+  { path: '', title: 'now', icon: IconHeartbeat },
+  { path: '/nodes', title: 'nodes', icon: IconServer2 },
+  { path: '/queue', title: 'queue', icon: IconHourglass },
+  { path: '/preparation', title: 'preparation', icon: IconPackages },
+  { path: '/people', title: 'people', icon: IconUsers },
+  { path: '/events', title: 'events', icon: IconListDetails },
+  { path: '/traces', title: 'traces', icon: IconStack2 },
+  { path: '/dead-letters', title: 'dead letters', icon: IconListDetails },
+]
 
 /** Find a datalab, a lab, a collection, a page or an action from the keyboard. */
 export default function Palette({ close }: { close: () => void }) {
@@ -62,38 +77,14 @@ export default function Palette({ close }: { close: () => void }) {
     ]
     if (operator) {
       pages.push(
-        {
-          id: 'p-now',
+        ...OPERATIONS.map(({ path, title, icon }) => ({
+          id: `p-${path}`,
           group: 'Pages',
-          title: 'Operations: now',
+          title: `Operations: ${title}`,
           hint: '',
-          icon: IconHeartbeat,
-          run: go('/operations'),
-        },
-        {
-          id: 'p-events',
-          group: 'Pages',
-          title: 'Operations: events',
-          hint: '',
-          icon: IconListDetails,
-          run: go('/operations/events'),
-        },
-        {
-          id: 'p-traces',
-          group: 'Pages',
-          title: 'Operations: traces',
-          hint: '',
-          icon: IconStack2,
-          run: go('/operations/traces'),
-        },
-        {
-          id: 'p-dead',
-          group: 'Pages',
-          title: 'Operations: dead letters',
-          hint: '',
-          icon: IconListDetails,
-          run: go('/operations/dead-letters'),
-        },
+          icon,
+          run: go(`/operations${path}`),
+        })),
       )
     }
     const mine = (labs ?? []).flatMap<Choice>((lab) => {

@@ -1,4 +1,4 @@
-import { Switch } from '@mantine/core'
+import { Button, Switch } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import type { Node, Runtime } from '#/api/model'
 import { nodesQuery } from '#/api/queries'
@@ -22,7 +22,7 @@ const RUNTIMES: Record<Runtime, string> = { process: 'processes', container: 'co
 
 /** The machines of the site, what they have, and what is taken of it. */
 export function Nodes() {
-  const { data, error, refetch } = useQuery(nodesQuery)
+  const { data, error, refetch, isRefetching } = useQuery(nodesQuery)
   const { busy } = useSearch()
   const navigate = useNavigate()
   const nodes = data?.items.filter((node) => !busy || node.labs > 0) ?? []
@@ -31,18 +31,23 @@ export function Nodes() {
     <Panel
       title={data ? count(data.items.length, 'machine') : 'Machines'}
       actions={
-        <Switch
-          size="sm"
-          label="Only with labs"
-          checked={busy ?? false}
-          onChange={(event) =>
-            void navigate({
-              search: { busy: event.currentTarget.checked || undefined },
-              replace: true,
-              resetScroll: false,
-            })
-          }
-        />
+        <div style={{ display: 'flex', gap: '1rem', alignItems: 'center' }}>
+          <Switch
+            size="sm"
+            label="Only with labs"
+            checked={busy ?? false}
+            onChange={(event) =>
+              void navigate({
+                search: { busy: event.currentTarget.checked || undefined },
+                replace: true,
+                resetScroll: false,
+              })
+            }
+          />
+          <Button size="xs" variant="default" loading={isRefetching} onClick={() => void refetch()}>
+            Look again
+          </Button>
+        </div>
       }
     >
       {error && <Told error={error} again={() => void refetch()} />}
