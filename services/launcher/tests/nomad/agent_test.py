@@ -11,7 +11,14 @@ import pytest
 
 from datalabs_contracts.datalabs import ContainerRuntime, EnvironmentSpecification, Runtime, Runtimes
 from datalabs_contracts.volumes import Mount
-from datalabs_launcher.scheduler import JobState, SchedulerAwayError, SubmitRefusedError
+from datalabs_launcher.nomad.adapter import NomadScheduler
+from datalabs_launcher.scheduler import (
+    JobState,
+    LabJob,
+    Observation,
+    SchedulerAwayError,
+    SubmitRefusedError,
+)
 from datalabs_testing.chaos import ChaosProxy
 from datalabs_testing.nomad.agent import NomadAgent
 
@@ -216,11 +223,11 @@ async def test_a_lost_reply_makes_no_second_lab(
     assert len(placed) == 1
 
 
-async def resubmitted(cluster: object, job: object) -> object:
+async def resubmitted(cluster: NomadScheduler, job: LabJob) -> Observation:
     async with asyncio.timeout(20):
         while True:
             try:
-                return await cluster.submit(job)  # type: ignore[attr-defined]
+                return await cluster.submit(job)
             except SchedulerAwayError:
                 await asyncio.sleep(0.1)
 
@@ -275,11 +282,11 @@ async def test_a_broken_stream_loses_nothing(agent: NomadAgent, scheduler: MakeS
         assert end.asked
 
 
-async def until_back(cluster: object, job_id: str) -> object:
+async def until_back(cluster: NomadScheduler, job_id: str) -> Observation:
     async with asyncio.timeout(30):
         while True:
             try:
-                return await until(cluster, job_id, ended)  # type: ignore[arg-type]
+                return await until(cluster, job_id, ended)
             except SchedulerAwayError:
                 await asyncio.sleep(0.1)
 
@@ -310,3 +317,10 @@ async def test_labs_outlive_a_killed_agent(agent: NomadAgent, scheduler: MakeSch
     assert await status_of(seen.address, seen.port) == HTTPStatus.OK
     placed = await agent.request("GET", f"/v1/job/{job.job_id}/allocations?all=true")
     assert len(placed) == 1
+    async with asyncio.timeout(60):  # its node takes work again half a minute later
+        while await cluster.sample(job.job_id) is None:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.5)
+    await cluster.stop(job.job_id, grace=2)
+    end = (await until_back(cluster, job.job_id)).end
+    assert end is not None
+    assert end.asked

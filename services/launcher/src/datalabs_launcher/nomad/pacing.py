@@ -15,8 +15,10 @@ FIRST_LIMIT = 4.0
 TOLERANCE = 2.0
 """Starts may take so many times as long as alone before their number is cut: some crowding costs nobody anything."""
 SMOOTH = 0.2
-REMEMBERED = 50
-"""The shortest start is looked for among so many: an image that grew must not stay measured by the old one."""
+ALONE = 2
+"""So few starts at once do not disturb one another: what they take is what a start takes."""
+REMEMBERED = 20
+"""So many undisturbed starts are remembered: an image that grew must not stay measured by the old one."""
 HELD_SECONDS = 30.0
 """A start of which nothing is heard for so long (an image is fetched, say) holds nobody up any more."""
 
@@ -26,15 +28,19 @@ class Pace:
 
     def __init__(self) -> None:
         self.limit = FIRST_LIMIT
-        self._taken: deque[float] = deque(maxlen=REMEMBERED)
+        self._alone: deque[float] = deque(maxlen=REMEMBERED)
+        self._shortest = math.inf
 
     def took(self, seconds: float, *, at_once: int) -> None:
         """Learn from one start, `at_once` of which were under way."""
-        self._taken.append(max(0.001, seconds))
-        shortest = min(self._taken)
-        if at_once < self.limit / 2 and seconds <= shortest * TOLERANCE:
+        seconds = max(0.001, seconds)
+        self._shortest = min(self._shortest, seconds)
+        if at_once <= ALONE:
+            self._alone.append(seconds)
+            self._shortest = min(self._alone)
+        if at_once < self.limit / 2 and seconds <= self._shortest * TOLERANCE:
             return  # nobody pushed: the limit was not tried
-        gradient = max(0.5, min(1.0, TOLERANCE * shortest / max(0.001, seconds)))
+        gradient = max(0.5, min(1.0, TOLERANCE * self._shortest / seconds))
         wanted = self.limit * gradient + math.sqrt(self.limit)
         self.limit = max(1.0, self.limit * (1 - SMOOTH) + wanted * SMOOTH)
 
