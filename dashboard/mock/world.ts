@@ -29,7 +29,7 @@ export class World {
   readonly live = new MockLive()
   readonly own = new Map<string, LimitsBody>()
   readonly policies = new Map<string, LabPolicy>()
-  readonly site = { max_labs: 6, max_cores: 8, max_memory_mib: 16_384 }
+  readonly site = { max_labs: 8, max_cores: 16, max_memory_mib: 32_768 }
   private readonly keys = new Map<string, string>()
 
   constructor() {
@@ -117,7 +117,7 @@ export class World {
       now: 'There is room for it now.',
       queue: 'It needs 2 cores on one machine; the largest free is 1.5. About 2 min.',
       never: 'It needs 32 cores; the largest machine of this site has 8.',
-      over_limit: 'It would take you over your limit of 8 cores.',
+      over_limit: 'It would take you over your limit of 16 cores.',
     }[fit]
     return {
       fit,

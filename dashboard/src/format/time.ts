@@ -14,6 +14,13 @@ const exactFormat = new Intl.DateTimeFormat('en-GB', {
   second: '2-digit',
   timeZoneName: 'short',
 })
+const shortFormat = new Intl.DateTimeFormat('en-GB', {
+  weekday: 'short',
+  day: 'numeric',
+  month: 'short',
+  hour: '2-digit',
+  minute: '2-digit',
+})
 const clockFormat = new Intl.DateTimeFormat('en-GB', {
   hour: '2-digit',
   minute: '2-digit',
@@ -34,6 +41,11 @@ export function millis(instant: string): number {
 /** The exact moment in the reader's zone, for titles and tooltips. */
 export function exact(instant: string | number): string {
   return exactFormat.format(new Date(instant))
+}
+
+/** `Sun, 22 Nov, 12:04`, for a moment to come within some weeks. */
+export function short(instant: string | number): string {
+  return shortFormat.format(new Date(instant))
 }
 
 /** `12:04:31` in the reader's zone. */

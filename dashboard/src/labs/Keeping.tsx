@@ -1,7 +1,7 @@
 /** What is kept: a lab that must not end for being idle, and the files of one that has ended. */
 import { IconClockPause } from '@tabler/icons-react'
 import type { Lab } from '#/api/model'
-import { exact, relative } from '#/format/time'
+import { exact, short } from '#/format/time'
 import { useNow } from '#/parts/now'
 import css from './labs.module.css'
 import { ended } from './states'
@@ -13,7 +13,7 @@ export function Kept({ lab }: { lab: Lab }) {
   return (
     <p className={css.kept} title={exact(lab.kept_until)}>
       <IconClockPause size={16} aria-hidden />
-      Kept for a long run; it may rest {relative(lab.kept_until, now)}
+      Kept for a long run until {short(lab.kept_until)}
     </p>
   )
 }
@@ -25,7 +25,7 @@ export function FilesKept({ lab }: { lab: Lab }) {
   const what = lab.runtime === 'vm' ? 'Its disk is' : 'Its scratch files are'
   return (
     <span title={exact(lab.files_kept_until)}>
-      {what} kept until {exact(lab.files_kept_until).replace(/:\d\d .*$/, '')}.
+      {what} kept until {short(lab.files_kept_until)}.
     </span>
   )
 }

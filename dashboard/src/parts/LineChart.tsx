@@ -16,16 +16,29 @@ interface Props {
   colour?: string
   /** Nothing limits it: `max` is only the top of the scale. */
   open?: boolean
+  /** Two stand side by side. */
+  half?: boolean
 }
 
-const WIDTH = 720
+/** Units of the drawing: near its pixels at the usual widths, so that the scale's text keeps its size. */
+const WIDE = 720
+const HALF = 400
 const HEIGHT = 180
-const LEFT = 64
+const LEFT = 68
 const BOTTOM = 22
 const TOP = 8
 
 /** A measure over time with its limit as the top of the scale; pointing shows time and value. */
-export function LineChart({ label, points, max, words, colour = 'var(--series-1)', open = false }: Props) {
+export function LineChart({
+  label,
+  points,
+  max,
+  words,
+  colour = 'var(--series-1)',
+  open = false,
+  half = false,
+}: Props) {
+  const width = half ? HALF : WIDE
   const [at, setAt] = useState<number | null>(null)
   const svg = useRef<SVGSVGElement>(null)
   const id = useId()
@@ -34,7 +47,7 @@ export function LineChart({ label, points, max, words, colour = 'var(--series-1)
   if (!first || !last)
     return <p className={css.none}>No measurements yet; they come each few seconds while it runs.</p>
   const span = Math.max(1, last.at - first.at)
-  const x = (point: Point): number => LEFT + ((point.at - first.at) / span) * (WIDTH - LEFT)
+  const x = (point: Point): number => LEFT + ((point.at - first.at) / span) * (width - LEFT)
   const y = (value: number): number =>
     TOP + (1 - Math.min(1, Math.max(0, value / (max || 1)))) * (HEIGHT - BOTTOM - TOP)
   const line = points.map((point) => `${x(point).toFixed(1)},${y(point.value).toFixed(1)}`).join('L')
@@ -42,7 +55,7 @@ export function LineChart({ label, points, max, words, colour = 'var(--series-1)
   const point = (event: PointerEvent): void => {
     const box = svg.current?.getBoundingClientRect()
     if (!box) return
-    const place = ((event.clientX - box.left) / box.width) * WIDTH
+    const place = ((event.clientX - box.left) / box.width) * width
     let best = 0
     points.forEach((candidate, index) => {
       const known = points[best]
@@ -61,7 +74,7 @@ export function LineChart({ label, points, max, words, colour = 'var(--series-1)
       </figcaption>
       <svg
         ref={svg}
-        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        viewBox={`0 0 ${width} ${HEIGHT}`}
         role="img"
         aria-label={`${label}: now ${words(last.value)}${open ? '' : ` of ${words(max)}`}`}
         onPointerMove={point}
@@ -75,18 +88,18 @@ export function LineChart({ label, points, max, words, colour = 'var(--series-1)
         </defs>
         {[0, 0.5, 1].map((share) => (
           <g key={share}>
-            <line x1={LEFT} x2={WIDTH} y1={y(share * max)} y2={y(share * max)} className={css.rule} />
+            <line x1={LEFT} x2={width} y1={y(share * max)} y2={y(share * max)} className={css.rule} />
             <text x={LEFT - 8} y={y(share * max) + 4} textAnchor="end" className={css.tick}>
               {words(share * max)}
             </text>
           </g>
         ))}
-        <path d={`M${line}L${WIDTH},${y(0)}L${LEFT},${y(0)}Z`} fill={`url(#${id})`} />
+        <path d={`M${line}L${width},${y(0)}L${LEFT},${y(0)}Z`} fill={`url(#${id})`} />
         <path d={`M${line}`} fill="none" stroke={colour} strokeWidth="1.75" strokeLinejoin="round" />
         <text x={LEFT} y={HEIGHT - 5} className={css.tick}>
           {clock(first.at)}
         </text>
-        <text x={WIDTH} y={HEIGHT - 5} textAnchor="end" className={css.tick}>
+        <text x={width} y={HEIGHT - 5} textAnchor="end" className={css.tick}>
           {clock(last.at)}
         </text>
         {at !== null && (

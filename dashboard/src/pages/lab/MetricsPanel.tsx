@@ -45,8 +45,9 @@ export function MetricsPanel({ lab }: { lab: Lab }) {
   return (
     <Panel title="What it uses">
       <div className={css.charts}>
-        <LineChart label="CPU" points={shown.cpu} max={last?.max_cores ?? lab.cores} words={cores} />
+        <LineChart half label="CPU" points={shown.cpu} max={last?.max_cores ?? lab.cores} words={cores} />
         <LineChart
+          half
           label="Memory"
           points={shown.memory}
           max={last?.max_memory_mib ?? lab.memory_mib}
@@ -55,6 +56,7 @@ export function MetricsPanel({ lab }: { lab: Lab }) {
         />
         {shown.disk.length > 0 && (
           <LineChart
+            half
             label="Scratch"
             points={shown.disk}
             max={last?.max_disk_mib ?? lab.disk_mib}
@@ -64,6 +66,7 @@ export function MetricsPanel({ lab }: { lab: Lab }) {
         )}
         {shown.received.length > 0 && (
           <LineChart
+            half
             label="Received"
             points={shown.received}
             max={busiest}
@@ -74,6 +77,7 @@ export function MetricsPanel({ lab }: { lab: Lab }) {
         )}
         {shown.sent.length > 0 && (
           <LineChart
+            half
             label="Sent"
             points={shown.sent}
             max={busiest}

@@ -46,7 +46,7 @@ export function People() {
                       </Link>{' '}
                       {!one.active && <ToneBadge tone="rest">closed</ToneBadge>}
                     </td>
-                    <td style={{ overflowWrap: 'anywhere' }}>{one.display_name}</td>
+                    <td style={{ minWidth: '8rem', overflowWrap: 'anywhere' }}>{one.display_name}</td>
                     <td>{one.roles.join(', ')}</td>
                     <td style={{ whiteSpace: 'nowrap' }}>
                       <Ago at={one.created_at} />

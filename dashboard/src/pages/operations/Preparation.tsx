@@ -6,7 +6,6 @@ import { count } from '#/format/amounts'
 import type { Tone } from '#/labs/states'
 import { Ago } from '#/parts/Ago'
 import { Panel, Pending } from '#/parts/Page'
-import partsCss from '#/parts/parts.module.css'
 import { ToneBadge } from '#/parts/StateBadge'
 import { Told } from '#/parts/Told'
 import css from './operations.module.css'
@@ -98,30 +97,17 @@ function Folders() {
             {count(data.length, 'folder')} could not be read. What was good before stays in the catalogue
             until it is repaired.
           </p>
-          <div className={partsCss.scroller}>
-            <table className={partsCss.table}>
-              <thead>
-                <tr>
-                  <th scope="col">Folder</th>
-                  <th scope="col">What is wrong</th>
-                  <th scope="col">Since</th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.map((one) => (
-                  <tr key={one.folder}>
-                    <td style={{ overflowWrap: 'anywhere' }}>
-                      <code>{one.folder}</code>
-                    </td>
-                    <td style={{ minWidth: '16rem', overflowWrap: 'anywhere' }}>{one.problem}</td>
-                    <td style={{ whiteSpace: 'nowrap' }}>
-                      <Ago at={one.since} />
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <ul className={css.faults}>
+            {data.map((one) => (
+              <li key={one.folder}>
+                <code>{one.folder}</code>
+                <span>{one.problem}</span>
+                <span className={css.quiet}>
+                  since <Ago at={one.since} />
+                </span>
+              </li>
+            ))}
+          </ul>
         </>
       )}
     </Panel>

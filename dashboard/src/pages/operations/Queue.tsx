@@ -38,9 +38,8 @@ export function Queue() {
                     Place
                   </th>
                   <th scope="col">Lab</th>
-                  <th scope="col">Owner</th>
-                  <th scope="col">Needs</th>
                   <th scope="col">Why it waits</th>
+                  <th scope="col">Needs</th>
                   <th scope="col">Since</th>
                   <th scope="col">Expected</th>
                   <th scope="col" data-number>
@@ -75,20 +74,10 @@ function Row({ lab }: { lab: QueuedLab }) {
           {lab.name}
         </Link>
         <div style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>
-          {lab.datalab} {lab.version}
-        </div>
-      </td>
-      <td>
-        <Link to="/operations/people" search={{ person: lab.owner }}>
-          {lab.owner}
-        </Link>
-      </td>
-      <td style={{ whiteSpace: 'nowrap' }}>
-        {resources(lab.cores, lab.memory_mib)}
-        <div style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>
-          {memory(lab.disk_mib)} disk
-          {lab.gpus > 0 && ` · ${lab.gpus} × ${lab.gpu_name ?? 'GPU'}`}
-          {lab.node_class && ` · ${lab.node_class}`}
+          {lab.datalab} {lab.version} of{' '}
+          <Link to="/operations/people" search={{ person: lab.owner }}>
+            {lab.owner}
+          </Link>
         </div>
       </td>
       <td style={{ minWidth: '14rem' }}>
@@ -97,6 +86,14 @@ function Row({ lab }: { lab: QueuedLab }) {
         {lab.node && (
           <div style={{ color: 'var(--ink-2)', fontSize: '0.8125rem' }}>{lab.node} is kept free for it.</div>
         )}
+      </td>
+      <td style={{ whiteSpace: 'nowrap' }}>
+        {resources(lab.cores, lab.memory_mib)}
+        <div style={{ color: 'var(--ink-3)', fontSize: '0.8125rem' }}>
+          {memory(lab.disk_mib)} disk
+          {lab.gpus > 0 && ` · ${lab.gpus} × ${lab.gpu_name ?? 'GPU'}`}
+          {lab.node_class && ` · ${lab.node_class}`}
+        </div>
       </td>
       <td style={{ whiteSpace: 'nowrap' }}>
         <Ago at={lab.since} />

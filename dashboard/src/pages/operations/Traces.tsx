@@ -25,12 +25,6 @@ export function Traces() {
   return (
     <Panel label="Traces">
       <div className={css.filters}>
-        <Switch
-          label="Launches only"
-          pb={6}
-          checked={!everything && (filter.name ?? LAUNCH_SPAN) === LAUNCH_SPAN}
-          onChange={(event) => set({ name: event.currentTarget.checked ? undefined : ALL_TRACES })}
-        />
         <Field label="Lab" name="lab_id" example="k3v9x2mnpq" filter={filter} set={set} />
         <Field label="Service" name="service" example="edge" filter={filter} set={set} />
         <Field
@@ -49,8 +43,16 @@ export function Traces() {
           onChange={(value) => set({ min_seconds: Number(value) > 0 ? Number(value) : undefined })}
         />
         <Switch
+          label="Launches only"
+          pb={6}
+          style={{ minWidth: 'max-content' }}
+          checked={!everything && (filter.name ?? LAUNCH_SPAN) === LAUNCH_SPAN}
+          onChange={(event) => set({ name: event.currentTarget.checked ? undefined : ALL_TRACES })}
+        />
+        <Switch
           label="Only with errors"
           pb={6}
+          style={{ minWidth: 'max-content' }}
           checked={filter.errors_only ?? false}
           onChange={(event) => set({ errors_only: event.currentTarget.checked || undefined })}
         />
