@@ -94,6 +94,8 @@ class Clients:
             for run in runs:
                 allocation = run.allocation
                 allocation.tasks = {name: task.copied() for name, task in run.tasks.items()}
+                if allocation.client_status == UNKNOWN:
+                    allocation.turn(run.status(), "", state.timers.now_ns())
                 allocation.client_status = run.status()
                 allocation.client_description = DESCRIPTIONS[allocation.client_status]
                 if run.healthy is not None and run.healthy != allocation.healthy:
@@ -173,8 +175,8 @@ class Clients:
                 group = next(one for one in allocation.spec["TaskGroups"] if one["Name"] == allocation.group)
                 patience = (group["Disconnect"] or {}).get("LostAfter") or 0
                 if patience and allocation.client_status == RUNNING and allocation.desired_status == "run":
-                    allocation.client_status = UNKNOWN
-                    allocation.client_description = "alloc is unknown since its node is disconnected"
+                    text = "alloc is unknown since its node is disconnected"
+                    allocation.turn(UNKNOWN, text, self.state.timers.now_ns())
                     waiting.append((allocation, patience / 1e9))
                 else:
                     self._lose(allocation)
@@ -210,7 +212,7 @@ class Clients:
             self._node_update(job)
 
     def _lose(self, allocation: Allocation) -> None:
-        allocation.client_status, allocation.client_description = LOST, ""
+        allocation.turn(LOST, "alloc is lost since its node is down", self.state.timers.now_ns())
         allocation.desired_status = "stop"
         allocation.desired_description = "alloc is lost since its node is down"
 

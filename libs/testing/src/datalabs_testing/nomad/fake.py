@@ -5,6 +5,7 @@ Nothing runs in it: tasks behave as their drivers' settings or the test say. Wha
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -58,6 +59,7 @@ class FakeNomad:
         self.faults = Faults()
         self.port = port
         self.requests = 0
+        self.starts: Counter[str] = Counter()
         self._pace = pace or Pace()
         self._nodes = list(nodes) or [Node(name="node-1")]
         self._event_buffer = event_buffer
@@ -67,7 +69,6 @@ class FakeNomad:
         self._listeners = Listeners()
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
-        self._connections: set[asyncio.Transport] = set()
         self._found()
 
     def _found(self) -> None:
@@ -164,6 +165,8 @@ class FakeNomad:
         return of_task(task, self.images)
 
     def _listen(self, run: Run, task: str) -> None:
+        if run.specs[task]["Leader"] or len(run.specs) == 1:
+            self.starts[run.allocation.job_id] += 1
         ports = run.allocation.resources["Shared"]["Ports"]
         if self.listening is Listening.NOTHING or not ports:
             return
@@ -244,8 +247,10 @@ class FakeNomad:
 
     def cut_connections(self) -> None:
         """Cut everything that is open."""
-        for transport in list(self._connections):
-            transport.abort()
+        server = self._runner.server if self._runner is not None else None
+        for connection in list(server.connections) if server is not None else ():
+            if isinstance(connection.transport, asyncio.Transport):
+                connection.transport.abort()
 
     async def restart(self) -> None:
         """Restart the servers: connections break, the buffer of events is empty, the tables are as they were."""
@@ -287,14 +292,7 @@ class FakeNomad:
     @web.middleware
     async def _serve(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         self.requests += 1
-        transport = request.transport
-        if isinstance(transport, asyncio.Transport):
-            self._connections.add(transport)
-        try:
-            return await self._work(request, handler)
-        finally:
-            if isinstance(transport, asyncio.Transport):
-                self._connections.discard(transport)
+        return await self._work(request, handler)
 
     async def _work(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         striking = self.faults.striking(request)

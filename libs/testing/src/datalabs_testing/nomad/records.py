@@ -139,7 +139,13 @@ class Allocation:
     preempted_by: str = ""
     tasks: dict[str, TaskState] | None = None
     released: bool = False
+    states: list[dict[str, str]] = field(default_factory=list)
     text: str = ""
+
+    def turn(self, status: str, description: str, now: int) -> None:
+        """Note what the servers, not the client, make of it."""
+        self.client_status, self.client_description = status, description
+        self.states.append({"Field": "ClientStatus", "Value": status, "Time": rfc3339(now)})
 
     @property
     def terminal(self) -> bool:
@@ -207,6 +213,7 @@ class Allocation:
             "TaskGroup": self.group,
         }
         optional = {
+            "AllocStates": list(self.states),
             "DesiredDescription": self.desired_description,
             "DeploymentID": self.deployment_id,
             "DeploymentStatus": self._health(),

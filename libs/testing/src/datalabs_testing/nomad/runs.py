@@ -144,7 +144,7 @@ class Run:
         self._terminated(name, code, number, out_of_memory=memory)
         task = self.tasks[name]
         good = code == 0 and number == 0 and not memory
-        if good and (self.allocation.spec["Type"] == "batch" or is_prestart(self.specs[name])):
+        if good and (self.allocation.spec["Type"] in {"batch", "sysbatch"} or is_prestart(self.specs[name])):
             self._finish(name, failed=False)
             if is_prestart(self.specs[name]):
                 self._after_prestart()
@@ -251,7 +251,9 @@ class Run:
     def signalled(self, name: str, number: int, called: str) -> None:
         """Send a task a signal; those that end programs end it."""
         self._event(name, "Signaling", "Task being sent a signal", {"signal": called})
-        if number == KILLED or (number and not self.behaviours[name].ignores_stop):
+        if self.stopping and number == KILLED:
+            self._killed(name, number)
+        elif number == KILLED or (number and not self.behaviours[name].ignores_stop):
             self.end(name, exit_code=0, signal=number)
 
     def restart(self) -> None:

@@ -2,7 +2,7 @@
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from datalabs_testing.nomad.records import (
 from datalabs_testing.nomad.state import ALLOCATIONS, EVALUATIONS, JOBS, Change, State
 
 BLOCKED = "blocked"
+ON_EVERY_NODE = frozenset({"system", "sysbatch"})
 NOT_NEEDED = "alloc not needed due to job update"
 Key = tuple[str, str]
 
@@ -140,10 +141,9 @@ class Planner:
         failures: dict[str, Metrics] = {}
         placed: list[Allocation] = []
         for group, count, previous in missing:
-            for _ in range(count):
-                demand = demand_of(job.spec, group)
-                metrics = Metrics(demand.pool)
-                node = None if self.never_places else self._choose(demand, metrics)
+            demand = demand_of(job.spec, group)
+            metrics = Metrics(demand.pool)
+            for node in self._nodes_for(job, demand, metrics, count):
                 if node is None:
                     failures[group["Name"]] = metrics
                     break
@@ -255,13 +255,33 @@ class Planner:
 
     # -- placing -----------------------------------------------------------------------------------------------------
 
+    def _nodes_for(self, job: Job, demand: Demand, metrics: Metrics, count: int) -> Iterator[Node | None]:
+        """Yield where to place so many; None where there is no room. Jobs of the system go to every node that fits."""
+        if job.spec["Type"] not in ON_EVERY_NODE:
+            for _ in range(count):
+                yield self.would_fit(demand, metrics)
+            return
+        there = {one.node_id for one in job.allocations.values() if one.spec["Version"] == job.version}
+        for _, node in list(self._fitting(demand, metrics)):
+            if node.id not in there and not self.never_places:
+                yield node
+        if metrics.nodes_exhausted:
+            yield None
+
     def would_fit(self, demand: Demand, metrics: Metrics) -> Node | None:
         """Return where a group would be placed now."""
         return None if self.never_places else self._choose(demand, metrics)
 
     def _choose(self, demand: Demand, metrics: Metrics) -> Node | None:
+        best = max(self._fitting(demand, metrics), key=lambda one: one[0], default=None)
+        if best is None:
+            return None
+        metrics.scores = [{"NodeID": best[1].id, "NormScore": best[0], "Scores": {"binpack": best[0]}}]
+        return best[1]
+
+    def _fitting(self, demand: Demand, metrics: Metrics) -> Iterator[tuple[float, Node]]:
+        """Yield the nodes that fit with their scores, and count why the others do not."""
         spread = self._state.scheduler["SchedulerAlgorithm"] == "spread"
-        best: tuple[float, Node] | None = None
         fixed = (
             demand.constraints,
             demand.drivers,
@@ -281,23 +301,15 @@ class Planner:
             if known not in self._statically:
                 self._statically[known] = feasibility.filtered(node, demand)
             reason = self._statically[known]
+            dimension = feasibility.exhausted(node, demand) if reason is None else None
             if reason is not None:
                 metrics.filter(reason)
-                continue
-            dimension = feasibility.exhausted(node, demand)
-            if dimension is not None:
+            elif dimension is not None:
                 metrics.exhaust(dimension)
-                continue
-            used = (node.cpu_taken + demand.cpu) / node.cpu + (
-                node.memory_taken + demand.memory
-            ) / node.memory_mib
-            score = 2 - used if spread else used
-            if best is None or score > best[0]:
-                best = (score, node)
-        if best is None:
-            return None
-        metrics.scores.append({"NodeID": best[1].id, "NormScore": best[0], "Scores": {"binpack": best[0]}})
-        return best[1]
+            else:
+                used = (node.cpu_taken + demand.cpu) / node.cpu
+                used += (node.memory_taken + demand.memory) / node.memory_mib
+                yield (2 - used if spread else used), node
 
     def _allocate(
         self,
