@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Float, bindparam, select, text, update
+from sqlalchemy import CTE, Float, bindparam, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -102,6 +102,24 @@ class Lease:
             self._until = 0.0
             raise LeaseLostError(f"{self.name} has passed to {row.holder if row else 'nobody'}")
         yield
+
+    def proof(self) -> CTE:
+        """Return what has a row while the epoch is ours, to guard a statement that is a transaction by itself.
+
+        As in `guard`, the row stays locked against a new holder until the transaction ends.
+        """
+        columns = self._table.c
+        ours = (
+            columns.name == self._lease,
+            columns.epoch == self.epoch,
+            columns.holder == self.holder,
+        )
+        return select(columns.epoch).where(*ours).with_for_update(read=True).cte("proof")
+
+    def lost(self) -> "LeaseLostError":
+        """Note that a proof failed, and return the error to raise."""
+        self._until = 0.0
+        return LeaseLostError(f"{self.name} has passed to somebody else")
 
     async def start(self) -> None:
         """Begin in the background."""

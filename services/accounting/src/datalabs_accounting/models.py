@@ -99,10 +99,9 @@ class UsageGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """What an owner holds in all, whether the attempt asked for is among it, and the owner's own limits."""
+    """What an owner holds in all, and the owner's own limits."""
 
     used: Amounts
-    held: bool
     override: Override
 
 

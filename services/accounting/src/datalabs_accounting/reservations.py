@@ -15,6 +15,7 @@ from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 from datalabs_runtime.identity import Identity
 from datalabs_runtime.rpc import RpcClient
+from datalabs_runtime.together import Together
 
 log = structlog.get_logger()
 
@@ -34,33 +35,45 @@ class Reservations:
         self._rpc = rpc
         self._default = default
         self._grace = grace
+        self._together = Together(self._reserve_all)
 
     async def reserve(self, request: Reserve) -> Limits:
         """Reserve for one attempt; return the limits with it counted. Again: the same answer, nothing more held.
 
+        A burst of one person's launches has to be counted one after the other; in one transaction that costs as much
+        as a single launch.
+
         Raises `QuotaExceededError`.
         """
-        if request.unlimited:
-            return await self._count(request)
-        async with self._database.transaction() as session:
-            store = Store(session)
-            # Two launches of one person are counted one after the other; other people's go on side by side.
-            await store.lock(f"owner:{request.owner}")
-            holding = await store.holding(request.owner, request.lab_id, request.attempt)
-            maxima, used = holding.override.over(self._default), holding.used
-            if not holding.held:
-                _check(used, request.amounts, maxima)
-                used = _sum(used, request.amounts)
-            await store.hold(request, at=self._clock.now())
-        return maxima.limits(used)
+        return await self._together(request)
 
-    async def _count(self, request: Reserve) -> Limits:
-        """Reserve without a check: nobody has to wait for anybody."""
+    async def _reserve_all(self, requests: list[Reserve]) -> list[Limits | Exception]:
+        keys = [Reservation(lab_id=one.lab_id, attempt=one.attempt) for one in requests]
+        answers: list[Limits | Exception] = []
+        keep: dict[Reservation, Reserve] = {}
         async with self._database.transaction() as session:
             store = Store(session)
-            await store.hold(request, at=self._clock.now())
-            holding = await store.holding(request.owner)
-        return UNLIMITED.limits(holding.used)
+            # Other people's launches go on side by side; operators have no limits and wait for nobody.
+            for owner in sorted({one.owner for one in requests if not one.unlimited}):
+                await store.lock(f"owner:{owner}")
+            holdings = {owner: await store.holding(owner) for owner in {one.owner for one in requests}}
+            used = {owner: holding.used for owner, holding in holdings.items()}
+            held = await store.held(keys)
+            for key, request in zip(keys, requests, strict=True):
+                owner = request.owner
+                maxima = UNLIMITED if request.unlimited else holdings[owner].override.over(self._default)
+                if key not in held:
+                    try:
+                        _check(used[owner], request.amounts, maxima)
+                    except QuotaExceededError as refusal:
+                        answers.append(refusal)
+                        continue
+                    used[owner] = _sum(used[owner], request.amounts)
+                    held.add(key)
+                keep[key] = request
+                answers.append(maxima.limits(used[owner]))
+            await store.hold(list(keep.values()), at=self._clock.now())
+        return answers
 
     async def release(self, request: Release) -> Nothing:
         """Free the reservation of one attempt, if there is one."""

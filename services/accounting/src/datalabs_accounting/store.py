@@ -1,5 +1,6 @@
 """All of accounting's SQL. A store works within the transaction of the session that it is given."""
 
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -89,15 +90,13 @@ class Store:
         )
         return (await self._session.execute(statement)).first() is not None
 
-    async def holding(self, owner: str, lab_id: str = "", attempt: int = 0) -> Holding:
-        """Return what an owner holds, what may differ from the default, and whether this attempt holds already."""
-        mine = and_(reservations.c.lab_id == lab_id, reservations.c.attempt == attempt)
+    async def holding(self, owner: str) -> Holding:
+        """Return what an owner holds, and what may differ from the default."""
         held = (
             select(
                 func.coalesce(func.sum(reservations.c.labs), 0).label("labs"),
                 func.coalesce(func.sum(reservations.c.cores), 0.0).label("cores"),
                 func.coalesce(func.sum(reservations.c.memory_mib), 0).label("memory_mib"),
-                func.coalesce(func.bool_or(mine), False).label("held"),
             )
             .where(reservations.c.owner == owner)
             .subquery()
@@ -106,7 +105,6 @@ class Store:
         row = (await self._session.execute(statement)).one()
         return Holding(
             used=Amounts(labs=row.labs, cores=row.cores, memory_mib=row.memory_mib),
-            held=row.held,
             override=Override(
                 unlimited=bool(row.unlimited),
                 labs=row.max_labs,
@@ -115,19 +113,31 @@ class Store:
             ),
         )
 
-    async def hold(self, request: Reserve, *, at: datetime) -> None:
-        """Write a reservation down, or confirm the one that stands."""
-        statement = upsert(reservations).values(
-            lab_id=request.lab_id,
-            attempt=request.attempt,
-            owner=request.owner,
-            labs=request.amounts.labs,
-            cores=request.amounts.cores,
-            memory_mib=request.amounts.memory_mib,
-            confirmed_at=at,
-        )
+    async def held(self, keys: Collection[Reservation]) -> set[Reservation]:
+        """Return which of these attempts hold already."""
+        wanted = [(key.lab_id, key.attempt) for key in keys]
+        columns = reservations.c.lab_id, reservations.c.attempt
+        rows = await self._session.execute(select(*columns).where(tuple_(*columns).in_(wanted)))
+        return {Reservation(lab_id=row.lab_id, attempt=row.attempt) for row in rows}
+
+    async def hold(self, requests: Sequence[Reserve], *, at: datetime) -> None:
+        """Write reservations down, or confirm those that stand."""
+        if not requests:
+            return
+        rows = [
+            {
+                "lab_id": request.lab_id,
+                "attempt": request.attempt,
+                "owner": request.owner,
+                "labs": request.amounts.labs,
+                "cores": request.amounts.cores,
+                "memory_mib": request.amounts.memory_mib,
+                "confirmed_at": at,
+            }
+            for request in requests
+        ]
         await self._session.execute(
-            statement.on_conflict_do_update(index_elements=KEYS, set_={"confirmed_at": at})
+            upsert(reservations).on_conflict_do_update(index_elements=KEYS, set_={"confirmed_at": at}), rows
         )
 
     async def release(self, lab_id: str, attempt: int) -> None:

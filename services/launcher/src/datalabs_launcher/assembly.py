@@ -19,6 +19,7 @@ from datalabs_launcher.neighbours import Neighbours
 from datalabs_launcher.placement import Site
 from datalabs_launcher.queueing import Rules
 from datalabs_launcher.readiness import Prober
+from datalabs_launcher.rush import Rush
 from datalabs_launcher.samples import Samples
 from datalabs_launcher.scheduler import Scheduler
 from datalabs_launcher.starts import Starts
@@ -57,6 +58,7 @@ class Launcher:
     prober: Prober
     upkeep: Upkeep
     background: Background
+    rush: Rush
     settings: LauncherSettings
     clock: Clock
 
@@ -69,7 +71,7 @@ class Launcher:
             self.prober,
             self.driver,
             self.watcher,
-            self._loop("admission", ADMISSION, self.admission.round, wake=self.admission.wake),
+            self._loop("admission", ADMISSION, self._admit, wake=self.admission.wake),
             self._loop("due labs", settings.poll, self.driver.poll),
             self._loop("reconcile", settings.reconcile, self.watcher.reconcile, at_once=False),
             self._loop("samples", max(0.1, settings.sample), self.samples.measure),
@@ -78,6 +80,10 @@ class Launcher:
             self._loop("spans", SPANS, self.upkeep.account_for_all),
             self._loop("prune", PRUNE, self.upkeep.prune, at_once=False),
         ]
+
+    async def _admit(self) -> None:
+        await self.rush.over()
+        await self.admission.round()
 
     def _loop(
         self,
@@ -117,6 +123,7 @@ def assemble(
         admission.wake.set()
         background.run(upkeep.account_for_end(lab_id, attempt))
 
+    rush = Rush()
     volumes = LabVolumes(neighbours=neighbours)
     environments = Environments(
         database=database,
@@ -188,6 +195,7 @@ def assemble(
             crash_points=crash_points,
             clock=clock,
             settings=settings,
+            rush=rush,
             queued=admission.wake.set,
         ),
         wishes=Wishes(
@@ -207,6 +215,7 @@ def assemble(
         prober=prober,
         upkeep=upkeep,
         background=background,
+        rush=rush,
         settings=settings,
         clock=clock,
     )

@@ -1,7 +1,7 @@
 """One transition, one transaction: the lab at its next revision, its timeline, its event, and who is woken."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +20,8 @@ from datalabs_contracts.events import (
     EventType,
 )
 from datalabs_contracts.labs import LabFact, LabState
-from datalabs_launcher.models import PHASE_TEXTS, LabRecord, Moment
-from datalabs_launcher.store import attempts, labs
+from datalabs_launcher.models import PHASE_TEXTS, AttemptRecord, LabRecord, Moment
+from datalabs_launcher.store import transitions
 from datalabs_launcher.tracing import in_trace_of
 from datalabs_runtime.database import Database
 from datalabs_runtime.outbox import Outbox
@@ -81,7 +81,7 @@ class Journal:
 
         Raises `LabMovedError` when the lab is not what the record says any more.
         """
-        async with self._database.transaction() as session:
+        async with self._database.reading() as session:  # one statement is a transaction by itself
             return await self.write_in(session, record, change)
 
     async def write_in(self, session: AsyncSession, record: LabRecord, change: Change) -> LabRecord:
@@ -89,26 +89,54 @@ class Journal:
 
         Raises `LabMovedError` when the lab is not what the record says any more.
         """
-        values, moments = self._values(record, change), self._moments(record, change)
-        written = await labs.change(session, record, self._instance, **values)
-        await attempts.add_moments(session, record.id, written.attempt, moments)
-        if change.attempt_values:
-            await attempts.change(session, record.id, written.attempt, **change.attempt_values)
-        self.tell(session, written, change)
-        return written
+        values = self._values(record, change)
+        written = replace(record, **values, revision=record.revision + 1)
+        return await transitions.change(
+            session,
+            record,
+            self._instance,
+            values=values,
+            moments=self._moments(record, change),
+            attempt_values=change.attempt_values,
+            event=self._event(written, change),
+        )
+
+    async def enter(
+        self, record: LabRecord, attempt: AttemptRecord, first: Moment, *, max_queued: int
+    ) -> bool | None:
+        """Write a new lab down; False when its id or key is taken, None when too many of its owner's labs wait."""
+        change = Change(at=record.created_at, state=record.state, actor=record.owner)
+        async with self._database.reading() as session:  # one statement is a transaction by itself
+            return await transitions.add(
+                session,
+                record,
+                attempt=attempt,
+                first=first,
+                event=self._event(record, change),
+                max_queued=max_queued,
+            )
 
     def tell(self, session: AsyncSession, written: LabRecord, change: Change) -> None:
         """Write the event of a change that has been made in this transaction."""
+        event, fact = self._fact(written, change)
+        with in_trace_of(written):
+            self._outbox.add(session, event, written.id, fact, revision=written.revision)
+
+    def _event(self, written: LabRecord, change: Change) -> dict[str, Any]:
+        event, fact = self._fact(written, change)
+        with in_trace_of(written):
+            return self._outbox.row(event, written.id, fact, revision=written.revision)
+
+    @staticmethod
+    def _fact(written: LabRecord, change: Change) -> tuple[EventType, LabFact]:
         event = change.event or (STATE_EVENTS[written.state] if change.state else LAB_PROGRESSED)
-        fact = LabFact(
+        return event, LabFact(
             lab=written.contract(),
             revision=written.revision,
             owner=written.owner,
             actor=change.actor,
             detail=change.detail,
         )
-        with in_trace_of(written):
-            self._outbox.add(session, event, written.id, fact, revision=written.revision)
 
     @staticmethod
     def _values(record: LabRecord, change: Change) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from datalabs_launcher.neighbours import Holding, Neighbours
 from datalabs_launcher.nodes import machines_of, need_of
 from datalabs_launcher.placement import choose_runtime
 from datalabs_launcher.queueing import can_ever_fit
+from datalabs_launcher.rush import Rush
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_launcher.store import attempts, labs, runs
 from datalabs_launcher.timeline import TOTAL, usual
@@ -73,6 +74,7 @@ class Launches:
         crash_points: CrashPoints,
         clock: Clock,
         settings: LauncherSettings,
+        rush: Rush,
         queued: Callable[[], None],
     ) -> None:
         self._database = database
@@ -83,6 +85,7 @@ class Launches:
         self._crash_points = crash_points
         self._clock = clock
         self._settings = settings
+        self._rush = rush
         self._queued = queued
         self._log = structlog.get_logger(__name__)
 
@@ -92,6 +95,10 @@ class Launches:
         Raises `ProblemError`: what the catalogue refuses, never_fits, quota_exceeded, too_many_queued,
         idempotency_mismatch, forbidden.
         """
+        with self._rush.taking_in():
+            return await self._launch(request, owner, traceparent)
+
+    async def _launch(self, request: LaunchLab, owner: Owner, traceparent: str | None) -> LabRecord:
         body, key = request.body, request.idempotency_key
         body_hash = _hash_of(body)
         if key is not None:
@@ -252,39 +259,24 @@ class Launches:
 
     async def _store(self, record: LabRecord) -> bool:
         """Insert the lab with its first attempt, its first transition and its event; False when it exists."""
-        async with self._database.transaction() as session:
-            if await labs.waiting_of(session, record.owner) >= self._settings.max_queued:
-                refused = True
-            else:
-                refused = False
-                if not await labs.add(session, record):
-                    return False
-                await self._add_attempt(session, record, record.owner)
-                self._journal.tell(
-                    session, record, Change(at=record.created_at, state=LabState.QUEUED, actor=record.owner)
-                )
-        if refused:
+        stored = await self._journal.enter(
+            record,
+            _attempt_of(record),
+            _first_moment(record, record.owner),
+            max_queued=self._settings.max_queued,
+        )
+        if stored is None:
             await self._release(record)
             raise ProblemError(
                 ProblemCode.TOO_MANY_QUEUED,
                 f"{self._settings.max_queued} of your labs wait for a free place already.",
                 max_queued=self._settings.max_queued,
             )
-        return True
+        return stored
 
     async def _add_attempt(self, session: Any, record: LabRecord, actor: str) -> None:
-        await attempts.add(
-            session,
-            AttemptRecord(
-                lab_id=record.id,
-                attempt=record.attempt,
-                job_id=None,
-                requested_at=record.requested_at,
-                traceparent=record.traceparent,
-            ),
-        )
-        first = Moment(at=record.requested_at, state=LabState.QUEUED, phase=QUEUED, actor=actor)
-        await attempts.add_moments(session, record.id, record.attempt, [first])
+        await attempts.add(session, _attempt_of(record))
+        await attempts.add_moments(session, record.id, record.attempt, [_first_moment(record, actor)])
 
     async def _store_attempt(
         self,
@@ -419,6 +411,20 @@ def _of_rules(specification: LaunchSpecification, policy: Policy) -> dict[str, A
         "idle_minutes": specification.idle.minutes if policy.idle_minutes is None else policy.idle_minutes,
         "lifetime_seconds": specification.lifetime_seconds if own is None else own,
     }
+
+
+def _attempt_of(record: LabRecord) -> AttemptRecord:
+    return AttemptRecord(
+        lab_id=record.id,
+        attempt=record.attempt,
+        job_id=None,
+        requested_at=record.requested_at,
+        traceparent=record.traceparent,
+    )
+
+
+def _first_moment(record: LabRecord, actor: str) -> Moment:
+    return Moment(at=record.requested_at, state=LabState.QUEUED, phase=QUEUED, actor=actor)
 
 
 def _of_specification(specification: LaunchSpecification, runtime: Runtime) -> dict[str, Any]:

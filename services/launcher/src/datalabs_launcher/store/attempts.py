@@ -5,7 +5,8 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, Table, bindparam, delete, select, text, update
+from sqlalchemy import BigInteger, Integer, Row, Table, bindparam, delete, select, text, update
+from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +25,29 @@ MOMENTS = (
     .where(TRANSITIONS.c.lab_id == bindparam("of_lab"), TRANSITIONS.c.attempt == bindparam("of_attempt"))
     .order_by(TRANSITIONS.c.id)
 )
+_OF_ATTEMPT = (
+    bindparam("of_lab", type_=ADDRESSES.c.lab_id.type),
+    bindparam("of_attempt", type_=ADDRESSES.c.attempt.type),
+)
+PORT_OF = select(ADDRESSES.c.port).where(
+    ADDRESSES.c.lab_id == _OF_ATTEMPT[0], ADDRESSES.c.attempt == _OF_ATTEMPT[1]
+)
+_TAKEN = insert(ADDRESSES).from_select(
+    ["port", "lab_id", "attempt"],
+    select(
+        cast_to(
+            bindparam("first", type_=BigInteger)
+            + ADDRESS_RING.next_value() % bindparam("length", type_=BigInteger),
+            Integer,
+        ),
+        *_OF_ATTEMPT,
+    ).where(~PORT_OF.exists()),
+)
+TAKE_PORT = _TAKEN.on_conflict_do_update(
+    index_elements=[ADDRESSES.c.port],
+    set_={"lab_id": _TAKEN.excluded.lab_id, "attempt": _TAKEN.excluded.attempt, "released_at": None},
+    where=ADDRESSES.c.released_at < bindparam("rested", type_=ADDRESSES.c.released_at.type),
+).returning(ADDRESSES.c.port)
 RECENT = 20
 """Launches of one version and size that the expectation is made of."""
 KEPT = 200
@@ -91,21 +115,15 @@ async def take_address(
 
     Raises `NoAddressLeftError` after one round of the ring.
     """
-    mine = select(ADDRESSES.c.port).where(ADDRESSES.c.lab_id == lab_id, ADDRESSES.c.attempt == attempt)
-    port = (await session.execute(mine)).scalar()
-    if port is not None:
-        return int(port)
     length = last - first + 1
+    of = {"of_lab": lab_id, "of_attempt": attempt}
     for _ in range(length):
-        port = first + int(await session.scalar(select(ADDRESS_RING.next_value())) or 0) % length
-        fresh = insert(ADDRESSES).values(port=port, lab_id=lab_id, attempt=attempt, released_at=None)
-        statement = fresh.on_conflict_do_update(
-            index_elements=[ADDRESSES.c.port],
-            set_={"lab_id": lab_id, "attempt": attempt, "released_at": None},
-            where=ADDRESSES.c.released_at < rested_before,
-        ).returning(ADDRESSES.c.port)
-        if (await session.execute(statement)).first() is not None:
-            return port
+        rested = {"first": first, "length": length, "rested": rested_before}
+        port = (await session.execute(TAKE_PORT, {**of, **rested})).scalar()
+        if port is None:  # it has one already, or that one is not free
+            port = (await session.execute(PORT_OF, of)).scalar()
+        if port is not None:
+            return int(port)
     raise NoAddressLeftError(f"all {length} ports of the ring are taken or rest")
 
 

@@ -1,0 +1,63 @@
+"""Work that comes together is done together, and each gets its own answer."""
+
+import asyncio
+
+import pytest
+
+from datalabs_runtime.together import Together
+
+
+class Counter:
+    """Doubles numbers; refuses odd ones; notes the batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.broken = False
+
+    async def __call__(self, numbers: list[int]) -> list[int | Exception]:
+        self.batches.append(numbers)
+        self.begun.set()
+        await self.gate.wait()
+        if self.broken:
+            raise ConnectionError("away")
+        return [ValueError(f"{number} is odd") if number % 2 else number * 2 for number in numbers]
+
+
+async def test_what_comes_while_a_batch_is_worked_on_is_the_next_batch() -> None:
+    work = Counter()
+    together = Together(work, most=3)
+    first = asyncio.create_task(together(2))
+    await work.begun.wait()
+    rest = [asyncio.create_task(together(number)) for number in (4, 6, 8, 10)]
+    await asyncio.sleep(0)
+    work.gate.set()
+    assert await asyncio.gather(first, *rest) == [4, 8, 12, 16, 20]
+    assert work.batches == [[2], [4, 6, 8], [10]]
+
+
+async def test_each_gets_its_own_refusal_and_a_broken_batch_is_everybodys() -> None:
+    work = Counter()
+    work.gate.set()
+    together = Together(work)
+    replies = await asyncio.gather(together(2), together(3), return_exceptions=True)
+    assert replies[0] == 4
+    assert isinstance(replies[1], ValueError)
+    work.broken = True
+    for reply in await asyncio.gather(together(2), together(4), return_exceptions=True):
+        assert isinstance(reply, ConnectionError)
+    work.broken = False
+    assert await together(6) == 12
+
+
+async def test_who_gives_up_holds_nobody_up() -> None:
+    work = Counter()
+    together = Together(work)
+    first, second = asyncio.create_task(together(2)), asyncio.create_task(together(4))
+    await work.begun.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    work.gate.set()
+    assert await second == 8
