@@ -1,7 +1,9 @@
 """Which cluster labs run on; the only place that knows the adapters."""
 
-import hashlib
+import contextlib
 import json
+import os
+import secrets
 from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,6 +11,8 @@ from urllib.parse import urlsplit
 
 from datalabs_contracts.datalabs import Runtime
 from datalabs_launcher.config import LauncherSettings
+from datalabs_launcher.containers.adapter import ContainerScheduler
+from datalabs_launcher.containers.config import CONTAINERS, ContainerSettings
 from datalabs_launcher.federation import Federation, Member
 from datalabs_launcher.local.adapter import LocalScheduler
 from datalabs_launcher.local.config import LOCAL, LocalSettings
@@ -20,6 +24,7 @@ from datalabs_runtime.settings import PlatformSettings, SettingsError, load
 AUTO = "auto"
 FOUND = "nomad.found"
 """A note in the state folder: labs may run on the Nomad that was found, so it is asked for ever after."""
+PLATFORM_ID = "platform.id"
 LOOK_SECONDS = 1.0
 
 
@@ -46,6 +51,14 @@ def cluster_of(settings: LauncherSettings, platform: PlatformSettings, config: P
             api_port=port,
         )
         members.append(Member(LOCAL, local))
+        containers = ContainerScheduler(
+            state_folder=platform.state_folder,
+            settings=own,
+            containers=load(ContainerSettings, config),
+            api_address=address,
+            api_port=port,
+        )
+        members.append(Member(CONTAINERS, containers))
     return Federation(members)
 
 
@@ -53,7 +66,7 @@ def _nomad(settings: NomadSettings, own: LocalSettings, platform: PlatformSettin
     """Return Nomad; labs of its kinds wait for it while it is away, and run nowhere else meanwhile."""
     scheduler = NomadScheduler(
         settings=settings,
-        platform=platform_name(platform.edge_key_file.read_bytes()),
+        platform=platform_name(platform.secrets_folder / PLATFORM_ID),
         processes_per_lab=own.processes_per_lab,
         log_mib=own.log_mib,
     )
@@ -61,9 +74,25 @@ def _nomad(settings: NomadSettings, own: LocalSettings, platform: PlatformSettin
     return Member(NOMAD, scheduler, claims)
 
 
-def platform_name(edge_key: bytes) -> str:
-    """Return what marks this platform's jobs on a cluster that others use too: the same for all its replicas."""
-    return hashlib.sha256(b"platform:" + edge_key).hexdigest()[:16]
+def platform_name(file: Path) -> str:
+    """Return what marks this platform's jobs on a cluster that others use too: made once, the same for all replicas.
+
+    It lies among the secrets because these are backed up together; keys may change, this may not.
+
+    Raises `SettingsError` when it can be neither read nor made.
+    """
+    made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        if not file.exists():
+            made.write_text(f"{secrets.token_hex(8)}\n")
+            with contextlib.suppress(FileExistsError):  # another replica was first
+                os.link(made, file)
+        return file.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)
 
 
 def _has_nomad(settings: NomadSettings, state_folder: Path) -> bool:

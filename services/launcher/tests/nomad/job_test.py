@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
+from datalabs_launcher.clusters import platform_name
 from datalabs_launcher.machines.image import Image
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.nomad.job import Cluster, job_of, secrets_of
 from datalabs_launcher.nomad.vm_task import Disk
 from datalabs_launcher.scheduler import LabJob
+from datalabs_runtime.settings import SettingsError
 
 from .jobs import NOTEBOOK
 
@@ -106,3 +108,12 @@ def test_no_secret_is_in_the_job(job: LabJob) -> None:
 def test_a_job_that_cannot_be_is_refused_in_words(job: LabJob, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         job_of(job, cluster(SITE), disk=DISK)
+
+
+def test_a_platform_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "platform.id"
+    name = platform_name(file)
+    assert platform_name(file) == name
+    assert [one.name for one in tmp_path.iterdir()] == ["platform.id"]
+    with pytest.raises(SettingsError):
+        platform_name(tmp_path / "nowhere" / "platform.id")
