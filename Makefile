@@ -64,6 +64,17 @@ test-vm: $(SETUP) ## the tests with real virtual machines; the slow one needs `m
 	@mkdir -p build
 	@$(PYTEST) -m vm $(JUNIT) $(TEST)
 
+test-docker: $(SETUP) ## container labs and their images on a real Docker engine; builds the images first
+	@mkdir -p build
+	@$(BIN)/python tools/images.py build notebook topcat
+	@$(PYTEST) -m docker services images $(JUNIT) $(TEST)
+
+base-image: $(SETUP) ## have debian:12-slim: as it is, from a registry, or made from Debian's packages with this site's settings
+	@$(BIN)/python tools/images.py base
+
+images: $(SETUP) ## build the labs' images; IMAGES="notebook topcat" or a source folder with a Dockerfile builds only these
+	@$(BIN)/python tools/images.py build $(IMAGES)
+
 test-compose: $(SETUP) ## the platform from containers on an emulated cluster (needs a Docker engine and docker-compose)
 	@mkdir -p build
 	@docker build --quiet -f compose/Dockerfile -t open-datalabs:dev .
@@ -106,4 +117,4 @@ clean: ## remove what was built (never a state folder)
 	@rm -rf build .venv dashboard/node_modules dashboard/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: vm-tools vm-image test-vm help setup dashboard up down test test-browser test-chaos test-chaos-full test-compose check contracts format lock bench bench-idle screenshots clean
+.PHONY: test-docker base-image images vm-tools vm-image test-vm help setup dashboard up down test test-browser test-chaos test-chaos-full test-compose check contracts format lock bench bench-idle screenshots clean

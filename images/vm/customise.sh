@@ -31,8 +31,11 @@ echo '. /usr/lib/datalabs/environment.sh' >"$rootfs/etc/profile.d/datalabs.sh"
 
 # Debian's kernel is packed with xz; unpacking that in software emulation would take seconds of each start.
 packed=$(echo "$rootfs"/boot/vmlinuz-*)
-at=$(LC_ALL=C grep -obUaP '\xfd7zXZ\x00' "$packed" | head -n 1 | cut -d: -f1)
-tail -c "+$((at + 1))" "$packed" | { xz --decompress --stdout --quiet || true; } >"$work/vmlinux" 2>/dev/null
+LC_ALL=C grep -obUaP '\xfd7zXZ\x00' "$packed" >"$work/marks" || true
+at=$(head -n 1 "$work/marks" | cut -d: -f1)
+# What follows the packed part is not its own: xz says so at its end, after all is out.
+tail -c "+$((${at:-0} + 1))" "$packed" >"$work/packed.xz"
+xz --decompress --stdout --quiet <"$work/packed.xz" >"$work/vmlinux" || true
 if [ "$(head -c 4 "$work/vmlinux" | tail -c 3)" = ELF ]; then mv "$work/vmlinux" "$work/vmlinuz"; else cp "$packed" "$work/vmlinuz"; fi
 first=$work/first
 mkdir -p "$first/bin" "$first/modules"

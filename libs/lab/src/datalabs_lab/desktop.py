@@ -158,7 +158,15 @@ def screen_command(socket: str, *, geometry: str, title: str) -> list[str]:
         *("Xvnc", DISPLAY, "-geometry", geometry, "-depth", "24", "-desktop", title),
         *("-rfbport", "-1", "-rfbunixpath", socket, "-rfbunixmode", "0600", "-SecurityTypes", "None"),
         *("-AlwaysShared", "-AcceptSetDesktopSize", "-nolisten", "tcp", "-noreset"),
+        # Who asks whether the screen is there and goes away would be locked out after five times, and everybody with it.
+        "-UseBlacklist=0",
     ]
+
+
+def _make_sockets_folder() -> None:
+    """X makes it only as root; without it programs find the display by its abstract socket."""
+    with contextlib.suppress(OSError):
+        SOCKETS.mkdir(mode=0o1777, exist_ok=True)
 
 
 async def _opened(socket: str, screen: Process) -> None:
@@ -189,8 +197,7 @@ async def _run(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
     socket = str(folder / "screen")
-    with contextlib.suppress(OSError):  # X makes it only as root; without it programs use the abstract socket
-        SOCKETS.mkdir(mode=0o1777, exist_ok=True)
+    _make_sockets_folder()
     command = screen_command(socket, geometry=options.geometry, title=options.title)
     screen = await asyncio.create_subprocess_exec(*command, env=environment, cwd=folder)
     try:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import structlog
 
+from datalabs_launcher import screens
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_runtime.clock import Clock
 
@@ -26,7 +27,7 @@ OK = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where and how a lab is asked."""
+    """Where and how a lab is asked; a desktop (`screen`) is asked for its screen, not for a path."""
 
     lab_id: str
     attempt: int
@@ -36,10 +37,24 @@ class Target:
     path: str
     host_header: str
     secret: str
+    screen: bool = False
 
 
 async def ask(target: Target, *, seconds: float) -> int | None:
-    """Return the HTTP status of the ready path, or None when nobody answered in time; redirects are not followed."""
+    """Return the HTTP status of the ready path, or None when nobody answered in time; redirects are not followed.
+
+    A screen that speaks counts as 200.
+    """
+    if target.screen:
+        spoken = await screens.speaks(
+            target.host,
+            target.port,
+            host=target.host_header,
+            secret=target.secret,
+            connect_seconds=CONNECT_SECONDS,
+            seconds=seconds,
+        )
+        return OK if spoken else None
     writer = None
     try:
         async with asyncio.timeout(CONNECT_SECONDS):

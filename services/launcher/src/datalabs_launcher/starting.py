@@ -5,6 +5,7 @@ import contextvars
 from datetime import datetime, timedelta
 from typing import Any
 
+from datalabs_contracts.datalabs import Kind
 from datalabs_contracts.labs import LabState, Reason
 from datalabs_contracts.problems import ProblemError
 from datalabs_launcher.commands import fill
@@ -148,6 +149,7 @@ class Starting:
             path="/" + fill(record.specification.ready_path, fields).lstrip("/"),
             host_header=site.origin(record.id).split("://", 1)[1],
             secret=site.lab_secret(record.id, record.attempt),
+            screen=record.kind is Kind.DESKTOP,
         )
 
     async def _ready(self, record: LabRecord, seen: Observation, at: datetime) -> Result:

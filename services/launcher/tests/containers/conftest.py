@@ -27,11 +27,11 @@ LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 ADA, BOB = 20_001, 20_002
 SECONDS = 40.0
 API_PORT = 18_123
-IMAGE = "open-datalabs/bench:1"
+IMAGE = "open-datalabs/bench:2"
 BASE = "debian:12-slim"
 DOCKERFILE = f"""
 FROM {BASE}
-RUN apt-get update && apt-get install -y --no-install-recommends python3-minimal && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
 CMD ["sleep", "1000"]
 """
 
@@ -170,6 +170,12 @@ class Bench:
     async def text(self, job_id: str) -> str:
         lines, _ = await self.scheduler.logs(job_id, lines=400)
         return "\n".join(lines)
+
+    async def spoken(self, job_id: str, word: str) -> None:
+        """Wait until a lab has written a word."""
+        async with asyncio.timeout(SECONDS):
+            while word not in await self.text(job_id):  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.05)
 
     async def said(self, *command: str, **changes: Any) -> str:
         """Return what a command wrote."""

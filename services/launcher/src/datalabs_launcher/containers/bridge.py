@@ -13,6 +13,8 @@ from datalabs_launcher.containers.engine import Engine, EngineRefusedError
 from datalabs_launcher.containers.specification import PLATFORM_LABEL
 from datalabs_launcher.local import firewall, netlink, network, veth
 
+RANGE = ipaddress.IPv4Network("100.64.0.0/10")
+"""Addresses that are nobody's own (RFC 6598), apart from those of process labs; 1,024 blocks."""
 TRIES = 8
 """Blocks of addresses tried: the engine may know of users of one that this machine's routes do not show."""
 _INTERFACES = Path("/sys/class/net")
@@ -78,7 +80,7 @@ async def establish(
 async def _subnet(engine: Engine, plan: network.Plan) -> ipaddress.IPv4Network:
     """Return the network's addresses; it is made when the engine has none of that name."""
     last: EngineRefusedError | None = None
-    blocks = [block for block in network.free_blocks(plan.name) if block != plan.network]
+    blocks = [block for block in network.free_blocks(plan.name, RANGE) if block != plan.network]
     for block in blocks[:TRIES]:
         known = await engine.network(name_of(plan))
         if known is not None:

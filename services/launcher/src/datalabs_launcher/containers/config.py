@@ -7,6 +7,9 @@ from pydantic import Field
 
 from datalabs_runtime.settings import Settings
 
+CONTAINERS = "containers"
+"""What the federation calls the engine of this machine; its machine is the same as that of process labs."""
+
 
 class ContainerSettings(Settings):
     """Section [launcher] of the settings file: what concerns container labs on this machine. Times in seconds."""
