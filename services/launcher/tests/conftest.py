@@ -99,16 +99,23 @@ class Rig:
         """The newest launcher."""
         return self.instances[-1].launcher
 
-    async def start(self, crash_points: CrashPoints | None = None, **settings: Any) -> Launcher:
-        """Start a launcher."""
+    async def start(
+        self,
+        crash_points: CrashPoints | None = None,
+        *,
+        database: Any = None,
+        scheduler: Any = None,
+        **settings: Any,
+    ) -> Launcher:
+        """Start a launcher, with hands of its own on database and cluster if they are given."""
 
         async def publish(subject: str, payload: bytes) -> None:
             self.published.append((subject, payload))
 
         launcher = assemble(
-            database=self.database,
+            database=database or self.database,
             outbox=Outbox(Base, "launcher", clock=self.clock),
-            scheduler=self.scheduler,
+            scheduler=scheduler or self.scheduler,
             rpc=self.neighbours,
             publish=publish,
             tokens=self.tokens,

@@ -28,11 +28,12 @@ from datalabs_contracts.rpc import (
     LIST_ENVIRONMENTS,
     PREPARE_VOLUMES,
     RELEASE,
+    RELEASE_VOLUMES,
     RESERVE,
     Operation,
 )
 from datalabs_contracts.usage import LimitsQuery, Release, Reserve
-from datalabs_contracts.volumes import Mount, PreparedVolumes, PrepareVolumes
+from datalabs_contracts.volumes import Mount, PreparedVolumes, PrepareVolumes, ReleaseVolumes
 from datalabs_runtime.rpc import RpcClient
 
 SIZES = {
@@ -54,6 +55,8 @@ class FakeNeighbours(RpcClient):
         self.calls: Counter[str] = Counter()
         self.reserved: dict[tuple[str, int], Reserve] = {}
         self.max_labs = 100
+        self.gone: set[str] = set()
+        self.prepared: list[PrepareVolumes] = []
         self.specification: dict[str, Any] = {}
         self.volumes_problem: ProblemError | None = None
         self.before: Callable[[str], Awaitable[None]] | None = None
@@ -81,6 +84,7 @@ class FakeNeighbours(RpcClient):
             PREPARE_VOLUMES.name: self._prepare,
             RESERVE.name: self._reserve,
             RELEASE.name: self._release,
+            RELEASE_VOLUMES.name: self._release_volumes,
             GET_LIMITS.name: self._limits,
             GET_PERSON.name: self._person,
         }
@@ -116,6 +120,11 @@ class FakeNeighbours(RpcClient):
     def _prepare(self, request: PrepareVolumes) -> PreparedVolumes:
         if self.volumes_problem is not None:
             raise self.volumes_problem
+        self.prepared.append(request)
+        if request.lab_id in self.gone:
+            if not request.renew:
+                raise ProblemError(ProblemCode.VOLUME_UNAVAILABLE)
+            self.gone.discard(request.lab_id)
         mounts: list[Mount] = []
         for name in ("home", "scratch"):
             folder = self.folder / request.lab_id / name
@@ -123,11 +132,15 @@ class FakeNeighbours(RpcClient):
             mounts.append(Mount(source=str(folder), target=f"/media/{name}", read_only=False))
         return PreparedVolumes(mounts=mounts)
 
+    def _release_volumes(self, request: ReleaseVolumes) -> Nothing:
+        self.gone.add(request.lab_id)
+        return Nothing()
+
     def _reserve(self, request: Reserve) -> Limits:
         key = (request.lab_id, request.attempt)
         mine = [held for held in self.reserved.values() if held.owner == request.owner]
         if key not in self.reserved and not request.unlimited and len(mine) >= self.max_labs:
-            raise ProblemError(ProblemCode.QUOTA_EXCEEDED)
+            raise ProblemError(ProblemCode.QUOTA_EXCEEDED, resource="labs", limit={"labs": self.max_labs})
         self.reserved[key] = request
         return self._limits(LimitsQuery(owner=request.owner))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datalabs_contracts.datalabs import IdlePolicy, Runtime
-from datalabs_contracts.labs import LabState, Reason
+from datalabs_contracts.labs import Interest, LabState, Reason
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_launcher.placement import SCRATCH, TOKEN_NAME
 from datalabs_launcher.scheduler import EnvironmentProgress
@@ -287,11 +287,19 @@ async def test_bad_launches_are_refused_and_leave_nothing(
 async def test_samples_of_running_labs_are_published_and_kept(rig: Rig) -> None:
     record = await rig.launch()
     await rig.until(record.id, READY)
-    await rig.launcher.samples.measure()
-    assert rig.launcher.samples.of(record.id).samples[-1].cores == 0.25
+    samples = rig.launcher.samples
+    await samples.measure()
+    assert rig.published == [], "nobody looks"
+    await samples.interest(Interest(owners=["bob"]).model_dump_json().encode())
+    await samples.measure()
+    assert rig.published == [], "nobody looks at this person's labs"
+    await samples.interest(Interest(owners=["ada"]).model_dump_json().encode())
+    await samples.measure()
     subject, payload = rig.published[-1]
     assert subject == f"live.lab.{record.id}.sample"
     assert json.loads(payload)["memory_mib"] == 100
+    await samples.heard(payload)
+    assert samples.of(record.id).samples[-1].cores == 0.25
 
 
 async def test_unused_labs_end_as_idle_and_used_ones_stay(make_rig: MakeRig) -> None:

@@ -1,5 +1,6 @@
 """The launcher on the wire: real NATS, real permissions, its neighbours answered for."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,17 +11,24 @@ import pytest
 import pytest_asyncio
 
 from datalabs_contracts.base import Nothing, PageQuery
-from datalabs_contracts.datalabs import ReadinessState
+from datalabs_contracts.datalabs import ReadinessState, Runtime
 from datalabs_contracts.labs import (
     ExtendLab,
+    KeepLab,
+    LabPolicyBody,
+    LabPolicyQuery,
     LabRef,
     LabsQuery,
     LabState,
     LaunchBody,
     LaunchLab,
     LogsQuery,
+    Node,
+    NodeState,
+    PrioritiseLab,
     Reason,
     RestartLab,
+    SetLabPolicy,
     StopLab,
     TimelineQuery,
 )
@@ -31,21 +39,28 @@ from datalabs_contracts.rpc import (
     EXTEND_LAB,
     GET_CAPACITY,
     GET_LAB,
+    GET_LAB_POLICY,
     GET_LIMITS,
     GET_LOGS,
     GET_METRICS,
+    GET_PERSON,
     GET_ROUTE,
     GET_SPECIFICATION,
     GET_TIMELINE,
+    KEEP_LAB,
     LAUNCH_LAB,
     LIST_ENVIRONMENTS,
     LIST_LABS,
+    LIST_NODES,
+    LIST_QUEUE,
     LIST_READINESS,
     PREFLIGHT,
     PREPARE_VOLUMES,
+    PRIORITISE_LAB,
     RELEASE,
     RESERVE,
     RESTART_LAB,
+    SET_LAB_POLICY,
     STOP_LAB,
     Operation,
 )
@@ -65,7 +80,7 @@ from .conftest import SITE
 from .fake_neighbours import FakeNeighbours
 from .fake_scheduler import FakeScheduler
 
-NEIGHBOURS = (GET_SPECIFICATION, LIST_ENVIRONMENTS, PREPARE_VOLUMES, RESERVE, RELEASE, GET_LIMITS)
+NEIGHBOURS = (GET_PERSON, GET_SPECIFICATION, LIST_ENVIRONMENTS, PREPARE_VOLUMES, RESERVE, RELEASE, GET_LIMITS)
 
 
 def answer_of(neighbours: FakeNeighbours, operation: Operation[Any, Any]) -> Callable[[Any], Awaitable[Any]]:
@@ -101,6 +116,13 @@ class Wire:
         lab = await self.gateway.rpc.call(LAUNCH_LAB, request, identity=self.as_person(username))
         return lab.id
 
+    async def until(self, condition: Callable[[], object], work: Callable[[], Awaitable[object]]) -> None:
+        """Do the work until something has come back over NATS."""
+        async with asyncio.timeout(5):
+            while not condition():
+                await work()
+                await asyncio.sleep(0.02)
+
     async def ready(self, username: str = "ada") -> str:
         lab_id = await self.launch(username)
         await self.events.wait("lab", lab_id, "ready")
@@ -132,8 +154,10 @@ async def wire(
         database=made,
         launches=launcher.launches,
         wishes=launcher.wishes,
+        policies=launcher.policies,
         views=launcher.views,
         samples=launcher.samples,
+        upkeep=launcher.upkeep,
         environments=launcher.environments,
         rpc=messaging.rpc,
     )
@@ -158,7 +182,8 @@ async def test_the_life_of_a_lab_over_the_wire(wire: Wire) -> None:
     assert (await rpc.call(GET_LOGS, LogsQuery(lab_id=lab_id), identity=ada)).lines
     timeline = await rpc.call(GET_TIMELINE, TimelineQuery(lab_id=lab_id), identity=ada)
     assert timeline.phases[-1].ended_at is not None
-    await wire.launcher.samples.measure()
+    assert (await rpc.call(GET_METRICS, LabRef(lab_id=lab_id), identity=ada)).samples == []
+    await wire.until(lambda: wire.launcher.samples.of(lab_id).samples, wire.launcher.samples.measure)
     assert (await rpc.call(GET_METRICS, LabRef(lab_id=lab_id), identity=ada)).samples
     assert (await rpc.call(GET_CAPACITY, Nothing(), identity=ada)).cores_taken == 0.5
     extended = await rpc.call(EXTEND_LAB, ExtendLab(lab_id=lab_id, seconds=60), identity=ada)
@@ -198,6 +223,7 @@ async def test_a_foreign_lab_does_not_exist(wire: Wire) -> None:
         (GET_LOGS, LogsQuery(lab_id=lab_id)),
         (GET_METRICS, LabRef(lab_id=lab_id)),
         (GET_ROUTE, LabRef(lab_id=lab_id)),
+        (KEEP_LAB, KeepLab(lab_id=lab_id)),
         (LIST_LABS, LabsQuery(owner="ada")),
     ):
         with pytest.raises(ProblemError) as refusal:
@@ -236,6 +262,51 @@ async def test_services_list_and_the_supervisor_stops(wire: Wire) -> None:
     stopping = await messaging.rpc.call(STOP_LAB, StopLab(lab_id=lab_id))
     assert stopping.reason is Reason.STOPPED_BY_OPERATOR
     await wire.events.wait("lab", lab_id, "stopped")
+
+
+async def test_operators_see_the_machines_and_the_queue_and_move_labs(wire: Wire) -> None:
+    rpc, ada, admin = wire.gateway.rpc, wire.as_person("ada"), wire.as_person("admin", Role.OPERATOR)
+    wire.scheduler.nodes = [
+        Node(
+            name="n1", cluster="test", state=NodeState.READY, runtimes=[Runtime.PROCESS],
+            cores=1, memory_mib=8192, disk_mib=10_000,
+        )
+    ]  # fmt: skip
+    wire.launcher.admission._capacity = None
+    running = [await wire.ready() for _ in range(2)]
+    waiting = await wire.launch()
+    await wire.events.wait("lab", waiting, "progressed")
+    nodes = await rpc.call(LIST_NODES, Nothing(), identity=admin)
+    assert [(node.name, node.labs, node.cores_taken) for node in nodes.items] == [("n1", 2, 1.0)]
+    queue = await rpc.call(LIST_QUEUE, PageQuery(limit=1), identity=admin)
+    assert (queue.total, queue.next, queue.items[0].lab_id) == (1, None, waiting)
+    assert (queue.items[0].reason, queue.items[0].position) == ("capacity", 1)
+    assert queue.items[0].text == "Needs 0.5 cores on one node; the largest free is 0"
+    moved = await rpc.call(PRIORITISE_LAB, PrioritiseLab(lab_id=waiting, priority=90), identity=admin)
+    assert moved.priority == 90
+    for operation, request in (
+        (LIST_NODES, Nothing()),
+        (LIST_QUEUE, PageQuery()),
+        (PRIORITISE_LAB, PrioritiseLab(lab_id=waiting, priority=90)),
+        (GET_LAB_POLICY, LabPolicyQuery(owner="ada")),
+        (SET_LAB_POLICY, SetLabPolicy(owner="ada", policy=LabPolicyBody())),
+        (LAUNCH_LAB, LaunchLab(body=LaunchBody(datalab="stub", priority=99))),
+    ):
+        with pytest.raises(ProblemError) as refusal:
+            await rpc.call(operation, request, identity=ada)  # type: ignore[arg-type]
+        assert refusal.value.code is ProblemCode.FORBIDDEN, operation.name
+    wire.scheduler.end(running[0])
+    await wire.events.wait("lab", waiting, "ready")
+
+
+async def test_a_persons_own_rules_cross_the_wire(wire: Wire) -> None:
+    rpc, admin = wire.gateway.rpc, wire.as_person("admin", Role.OPERATOR)
+    lab_id = await wire.ready()
+    policy = LabPolicyBody(idle_minutes=480, keep_seconds=3600)
+    told = await rpc.call(SET_LAB_POLICY, SetLabPolicy(owner="ada", policy=policy), identity=admin)
+    assert (told.idle_minutes, told.changed_by) == (480, "admin")
+    assert await rpc.call(GET_LAB_POLICY, LabPolicyQuery(owner="ada"), identity=admin) == told
+    assert (await rpc.call(GET_LAB, LabRef(lab_id=lab_id), identity=admin)).idle_minutes == 480
 
 
 async def test_services_launch_nothing(wire: Wire) -> None:

@@ -128,6 +128,22 @@ async def test_a_release_that_was_cut_short_is_finished_later(desk: Any) -> None
     assert list(desk.layout.retired.iterdir()) == []
 
 
+async def test_a_scratch_whose_time_was_over_begins_anew(desk: Any) -> None:
+    scratch = Path((await desk.prepare()).mounts[1].source)
+    (scratch / "old").write_text("x")
+    await desk.volumes.release(ReleaseVolumes(lab_id=LAB))
+    assert (await refused(desk, attempt=2)).code == ProblemCode.VOLUME_UNAVAILABLE
+    await desk.prepare(attempt=2, renew=True)
+    assert _names(scratch) == []
+    (scratch / "new").write_text("y")
+    await desk.prepare(attempt=2, renew=True)
+    await desk.volumes.sweep()
+    assert _names(scratch) == ["new"]
+    await desk.volumes.release(ReleaseVolumes(lab_id=LAB))
+    await desk.volumes.sweep()
+    assert _names(desk.layout.scratches) == []
+
+
 async def test_a_release_of_nothing_is_fine(desk: Any) -> None:
     await desk.volumes.release(ReleaseVolumes(lab_id=LAB))
     await desk.volumes.sweep()
@@ -153,3 +169,7 @@ async def test_use_is_measured_when_asked_and_kept(desk: Any) -> None:
     assert (await desk.facts()).count("volume.measured") == 3
     assert (await desk.volumes.list(VolumesQuery(owner="hypatia"))).items == []
     await desk.volumes.aclose()
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

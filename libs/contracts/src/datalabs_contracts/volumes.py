@@ -53,6 +53,9 @@ class PrepareVolumes(Contract):
         default_factory=list, description="Files to copy into the home once, absolute paths."
     )
     starters_name: str = Field(default="", description="The folder of the home that takes them.")
+    renew: bool = Field(
+        default=False, description="The lab's scratch may have been removed after its time: make an empty one."
+    )
 
 
 class PreparedVolumes(Contract):

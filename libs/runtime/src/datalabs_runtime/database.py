@@ -23,6 +23,9 @@ RELISTEN_PAUSE = 0.5
 KEEPALIVE = 60.0
 """Seconds without a notification after which the listening connection is checked."""
 
+ABANDONED = "-c idle_in_transaction_session_timeout=10s"
+"""A process that was stopped within a transaction must not hold its locks against all others for long."""
+
 
 class Database:
     """The database of one service; a part that opens its pool at start."""
@@ -52,7 +55,7 @@ class Database:
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT,
             pool_use_lifo=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT},
+            connect_args={"connect_timeout": CONNECT_TIMEOUT, "options": ABANDONED},
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_dead)
         # A single statement needs no transaction around it: no BEGIN and ROLLBACK for reads.

@@ -35,6 +35,7 @@ from datalabs_gateway.reads import FastReads
 from datalabs_gateway.remembering import Remembering
 from datalabs_gateway.server import HttpServer
 from datalabs_gateway.sessions import Sessions
+from datalabs_gateway.signs import RENEW_SECONDS, Signs
 from datalabs_gateway.site import SiteFacts
 from datalabs_gateway.store import Store
 from datalabs_gateway.telemetry import SpanForwarder, SpanIntake
@@ -114,8 +115,10 @@ def build_parts(config: Path | None = None, *, clock: Clock | None = None) -> Pa
         ring_length=settings.events_ring_length,
         heartbeat_seconds=settings.events_heartbeat_seconds,
     )
+    signs = Signs(publish=messaging.publish_core, live=live, clock=clock)
     entries = Entries(
         ask=ask,
+        used=signs.used,
         sessions=sessions,
         labs=labs,
         tokens=LabTokens.read(
@@ -205,6 +208,7 @@ def build_parts(config: Path | None = None, *, clock: Clock | None = None) -> Pa
             messaging,
             feed,
             forwarder,
+            Loop("interest", RENEW_SECONDS, signs.interest, wake=live.joined, clock=clock),
             Loop("prune", PRUNE_EVERY, _pruning(entries, live), clock=clock),
             HttpServer(border, platform.run_folder / SOCKET, on_stop=live.close),
         ],

@@ -2,6 +2,7 @@
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -63,6 +64,7 @@ class Entries:
         store: Store,
         site: SiteFacts,
         clock: Clock,
+        used: Callable[[str], Awaitable[None]],
         code_seconds: float,
         session_seconds: float,
         check_seconds: float,
@@ -75,6 +77,7 @@ class Entries:
         self._store = store
         self._site = site
         self._clock = clock
+        self._used = used
         self._code_life = timedelta(seconds=code_seconds)
         self._session_life = timedelta(seconds=session_seconds)
         self._check_seconds = check_seconds
@@ -146,7 +149,9 @@ class Entries:
         entry = await self._entry(secret)
         if entry is None or entry.lab_id != lab_id:
             raise NoEntryError
-        return await self._pass(entry, await self._caller(entry))
+        passed = await self._pass(entry, await self._caller(entry))
+        await self._used(lab_id)
+        return passed
 
     async def whose(self, lab_id: str, secret: str | None) -> tuple[Lab, Caller]:
         """Return the lab that a browser was let in to, in whatever state it is now, and who let it in.

@@ -29,6 +29,8 @@ RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b": still here\n\n"
 EVERYTHING = "*"
 EVERYBODY = "+"
+ONE_LAB = "lab "
+"""Begins the audience of one lab's own page; no user name has a space."""
 
 
 @dataclass(slots=True)
@@ -90,11 +92,21 @@ class Live:
         self._epoch = _new_epoch()
         self._followers: dict[str, set[_Follower]] = {}
         self._closing = False
+        self.joined = asyncio.Event()
+        """Set when somebody begins to follow."""
 
     @property
     def followers(self) -> int:
         """How many streams are open."""
         return len({follower for group in self._followers.values() for follower in group})
+
+    def audiences(self) -> set[str]:
+        """Return the people whose streams are open, and `*` for those that follow everybody.
+
+        A page on a lab's own origin follows that lab alone and shows no figures.
+        """
+        names = {name for name, group in self._followers.items() if group}
+        return {name for name in names if not name.startswith(ONE_LAB)} - {EVERYBODY}
 
     def publish(self, event: Event) -> None:
         """Put a fact into the rings of those who may see it and wake their streams."""
@@ -192,6 +204,7 @@ class Live:
         )
         for audience in audiences:
             self._followers.setdefault(audience, set()).add(follower)
+        self.joined.set()
         try:
             yield RETRY
             if last_event_id and resumed is None:
@@ -274,7 +287,7 @@ def _new_epoch() -> str:
 
 
 def _lab_audience(lab_id: str) -> str:
-    return f"lab {lab_id}"
+    return ONE_LAB + lab_id
 
 
 def _owner_of(event: Event) -> str | None:

@@ -46,3 +46,12 @@ def stop_reason(identity: Identity, record: LabRecord, wanted: Reason | None) ->
     if identity.service is not None:
         return wanted or Reason.STOPPED_BY_OPERATOR
     return Reason.STOPPED_BY_USER if identity.username == record.owner else Reason.STOPPED_BY_OPERATOR
+
+
+def check_operator(identity: Identity) -> None:
+    """Let operators pass, nobody else.
+
+    Raises `ProblemError` (forbidden).
+    """
+    if not identity.is_operator:
+        raise ProblemError(ProblemCode.FORBIDDEN, "Only operators may do this.")

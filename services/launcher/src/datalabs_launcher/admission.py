@@ -13,7 +13,7 @@ from datalabs_launcher import metrics
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.journal import Change, Journal
-from datalabs_launcher.models import QUEUED, VOLUMES, Amount, Held, LabRecord, Taken, Waiting
+from datalabs_launcher.models import NOT_WAITING, QUEUED, VOLUMES, Amount, Held, LabRecord, Taken, Waiting
 from datalabs_launcher.neighbours import Holding, Neighbours
 from datalabs_launcher.nodes import homes_of, machines_of, total
 from datalabs_launcher.queueing import Plan, Rules, Wait, lapsed, order, plan
@@ -325,16 +325,6 @@ class Admission:
         """Return what admitted labs hold, and how many labs wait."""
         async with self._database.reading() as session:
             return await labs.taken(session), len(await labs.queue(session))
-
-
-NOT_WAITING: dict[str, object] = {
-    "queue_position": None,
-    "reserved_place": None,
-    "wait_reason": None,
-    "expected_start_at": None,
-    "passes": 0,
-}
-"""What a lab that has left the queue says of it."""
 
 
 def shares_of(holds: Sequence[Held]) -> dict[str, Amount]:

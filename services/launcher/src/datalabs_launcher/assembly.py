@@ -13,10 +13,12 @@ from datalabs_launcher.driver import Driver
 from datalabs_launcher.environments import Environments
 from datalabs_launcher.journal import Journal
 from datalabs_launcher.launches import Launches
+from datalabs_launcher.leading import lease_of
 from datalabs_launcher.life import Life
 from datalabs_launcher.lifecycle import Lifecycle
 from datalabs_launcher.neighbours import Neighbours
 from datalabs_launcher.placement import Site
+from datalabs_launcher.policies import Policies
 from datalabs_launcher.queueing import Rules
 from datalabs_launcher.readiness import Prober
 from datalabs_launcher.rush import Rush
@@ -32,6 +34,7 @@ from datalabs_launcher.watching import Sightings, Watcher
 from datalabs_launcher.wishes import Wishes
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
+from datalabs_runtime.leases import Lease
 from datalabs_runtime.outbox import Outbox
 from datalabs_runtime.rpc import RpcClient
 from datalabs_runtime.service import Loop, Part
@@ -40,6 +43,8 @@ ADMISSION = 5.0
 """Seconds between looks at the queue when nobody wakes it."""
 SPANS = 10.0
 """Seconds between looks for launches whose spans may not have been sent."""
+FILES = 60.0
+"""Seconds between looks for files of ended labs whose time is over; a deletion wakes it."""
 PRUNE = 3600.0
 
 
@@ -51,9 +56,11 @@ class Launcher:
     wishes: Wishes
     views: Views
     samples: Samples
+    policies: Policies
     environments: Environments
     admission: Admission
     driver: Driver
+    lease: Lease
     watcher: Watcher
     prober: Prober
     upkeep: Upkeep
@@ -70,12 +77,14 @@ class Launcher:
             self.environments,
             self.prober,
             self.driver,
+            self.lease,
             self.watcher,
             self._loop("admission", ADMISSION, self._admit, wake=self.admission.wake),
             self._loop("due labs", settings.poll, self.driver.poll),
-            self._loop("reconcile", settings.reconcile, self.watcher.reconcile, at_once=False),
-            self._loop("samples", max(0.1, settings.sample), self.samples.measure),
+            self._loop("reconcile", settings.reconcile, self.watcher.reconcile_if_leading, at_once=False),
+            self._loop("samples", max(0.1, settings.sample), self.samples.measure, wake=self.samples.wanted),
             self._loop("use", settings.idle_check, self.upkeep.look_for_use, at_once=False),
+            self._loop("files", FILES, self.upkeep.release_files, wake=self.upkeep.files_freed),
             self._loop("tokens", REFRESH_SECONDS, self.upkeep.refresh_tokens),
             self._loop("spans", SPANS, self.upkeep.account_for_all),
             self._loop("prune", PRUNE, self.upkeep.prune, at_once=False),
@@ -114,13 +123,16 @@ def assemble(
     crash_points = crash_points or NoCrashPoints()
     journal = Journal(database=database, outbox=outbox, instance=settings.instance)
     neighbours = Neighbours(rpc=rpc, clock=clock)
-    sightings, interrupts, background = Sightings(clock=clock), Interrupts(), Background()
+    lease = lease_of(database, settings.instance, settings.lease)
+    sightings = Sightings(clock=clock, leads=lambda: lease.held)
+    interrupts, background = Interrupts(), Background()
 
     def wake(lab_id: str) -> None:
         driver.wake(lab_id)
 
     def ended(lab_id: str, attempt: int) -> None:
         admission.wake.set()
+        upkeep.files_freed.set()
         background.run(upkeep.account_for_end(lab_id, attempt))
 
     rush = Rush()
@@ -152,6 +164,7 @@ def assemble(
         database=database,
         journal=journal,
         scheduler=scheduler,
+        neighbours=neighbours,
         volumes=volumes,
         tokens=tokens,
         clock=clock,
@@ -205,13 +218,30 @@ def assemble(
             clock=clock,
             settings=settings,
             interrupt=driver.interrupt,
+            queue_changed=admission.wake.set,
+            files_freed=upkeep.files_freed.set,
         ),
+        policies=Policies(database=database, journal=journal, clock=clock, interrupt=driver.interrupt),
         views=Views(database=database, scheduler=scheduler, admission=admission, clock=clock, site=site),
-        samples=Samples(scheduler=scheduler, sightings=sightings, publish=publish, clock=clock),
+        samples=Samples(
+            scheduler=scheduler,
+            database=database,
+            publish=publish,
+            leads=lambda: lease.held,
+            clock=clock,
+        ),
         environments=environments,
         admission=admission,
         driver=driver,
-        watcher=Watcher(scheduler=scheduler, database=database, sightings=sightings, clock=clock, wake=wake),
+        lease=lease,
+        watcher=Watcher(
+            scheduler=scheduler,
+            database=database,
+            sightings=sightings,
+            lease=lease,
+            clock=clock,
+            wake=wake,
+        ),
         prober=prober,
         upkeep=upkeep,
         background=background,

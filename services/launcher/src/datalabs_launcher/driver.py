@@ -12,6 +12,7 @@ from datalabs_contracts.labs import LabState, Reason
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.lifecycle import Lifecycle
 from datalabs_launcher.models import LabRecord
+from datalabs_launcher.scheduler import JobState
 from datalabs_launcher.steps import Interrupts, StepInterruptedError
 from datalabs_launcher.store import labs
 from datalabs_launcher.tracing import in_trace_of
@@ -26,6 +27,8 @@ STEPS_IN_A_ROW = 50
 """More steps in one go than a life has mean a mistake: let others have a turn."""
 DATABASE_REST = 1.0
 """Seconds after which a lab is looked at again whose step the database did not take."""
+HELD_ELSEWHERE = 0.25
+"""Seconds after which a lab is looked at again that another instance was just taking a step of."""
 GRACE_SECONDS = 0.5
 """Most steps are shorter; the others are repeated by whoever starts next."""
 LISTEN_SECONDS = 5.0
@@ -158,6 +161,7 @@ class Driver:
                     session, lab_id, instance=self._instance, now=now, until=now + self._claim
                 )
             if record is None:
+                await self._perhaps_later(lab_id)
                 return
             with (
                 in_trace_of(record),
@@ -171,6 +175,19 @@ class Driver:
         except SQLAlchemyError as error:
             self._log.warning("lab.database_away", lab=lab_id, reason=type(error).__name__)
             asyncio.get_running_loop().call_later(DATABASE_REST, self.wake, lab_id)
+
+    async def _perhaps_later(self, lab_id: str) -> None:
+        """Look again at a lab that another instance holds when we know more of its job than is stored."""
+        async with self._database.reading() as session:
+            current = await labs.get(session, lab_id)
+        if current is None or current.state.ended or not self._open:
+            return
+        seen = self._sightings.latest(current.job_id)
+        if seen is None:
+            return
+        begun = seen.state is JobState.RUNNING and current.started_at is None
+        if begun or seen.state is JobState.ENDED:
+            asyncio.get_running_loop().call_later(HELD_ELSEWHERE, self.wake, lab_id)
 
     async def _steps(self, record: LabRecord) -> tuple[int, datetime | None]:
         """Take steps until the lab waits; return the revision it has then and when to look again."""

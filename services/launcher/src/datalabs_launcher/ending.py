@@ -7,16 +7,17 @@ from typing import Any
 
 import structlog
 
+from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.events import LAB_DELETED
 from datalabs_contracts.labs import LabState, Reason
 from datalabs_launcher import metrics
 from datalabs_launcher.ends import Verdict, judge, kept_lines, last_lines, verdict
 from datalabs_launcher.journal import ACTOR, Change
 from datalabs_launcher.life import Life
-from datalabs_launcher.models import LabRecord
+from datalabs_launcher.models import NOT_WAITING, LabRecord
 from datalabs_launcher.scheduler import JobState, Observation, SchedulerAwayError
 from datalabs_launcher.steps import Result, moved, waiting
-from datalabs_launcher.store import attempts
+from datalabs_launcher.store import attempts, runs
 from datalabs_launcher.timeline import step_documents
 
 SUBMIT_SECONDS = 1.5
@@ -62,7 +63,7 @@ class Ending:
                 values={
                     "reason": reason,
                     "message": message,
-                    "queue_position": None,
+                    **NOT_WAITING,
                     "due_at": self._life.now(),
                     **values,
                 },
@@ -140,7 +141,8 @@ class Ending:
                 "last_lines": last_lines(lines),
                 "started_at": started_at,
                 "ended_at": ended_at,
-                "queue_position": None,
+                **NOT_WAITING,
+                **self._files(record, now),
                 "reserved": False,
                 "due_at": None,
             },
@@ -155,6 +157,15 @@ class Ending:
         async with self._life.database.transaction() as session:
             written = await self._life.journal.write_in(session, record, change)
             await attempts.release_address(session, record.id, record.attempt, at=now)
+            if started_at is not None and record.ready_at is not None:
+                await runs.add(
+                    session,
+                    record.id,
+                    record.attempt,
+                    of=(record.datalab, record.version, record.size),
+                    ended_at=ended_at,
+                    seconds=max(0.0, (ended_at - started_at).total_seconds()),
+                )
             if written.delete_requested:
                 written = await self._life.journal.write_in(
                     session, written, Change(at=now, event=LAB_DELETED, values={"deleted_at": now})
@@ -171,6 +182,16 @@ class Ending:
             await self._life.crash_points.reached("purged", record.id)
         self._log.info("lab.ended", lab=record.id, reason=end.reason, exit_code=end.exit_code)
         return waiting(written, None)
+
+    def _files(self, record: LabRecord, now: datetime) -> dict[str, Any]:
+        """Return until when a lab's own files can be had back: those of a deleted one are given up at once."""
+        begun = record.place is not None or record.started_at is not None
+        begun = begun or (record.attempt > 1 and not record.files_released)
+        has_files = "scratch" in record.volumes or record.runtime is Runtime.VM
+        if not begun or not has_files:
+            return {}
+        kept = 0.0 if record.delete_requested else self._life.settings.keep_files
+        return {"files_kept_until": now + timedelta(seconds=kept)}
 
     async def _log_of(self, record: LabRecord) -> tuple[list[str], bool]:
         """Return what is kept of the log; an end is recorded also when there is none to be had."""

@@ -52,17 +52,33 @@ def _ends(record: LabRecord) -> list[tuple[datetime, Reason, timedelta]]:
     begun = record.ready_at or record.state_since
     if record.expires_at is not None:
         ends.append((record.expires_at, Reason.EXPIRED, record.expires_at - begun))
-    idle = record.specification.idle.minutes
-    if idle > 0 and not record.batch and record.last_active_at is not None:
-        period = timedelta(minutes=idle)
-        ends.append((record.last_active_at + period, Reason.IDLE, period))
+    if record.idle_minutes > 0 and not record.batch and record.last_active_at is not None:
+        period = timedelta(minutes=record.idle_minutes)
+        since = max(record.last_active_at, record.kept_until or record.last_active_at)
+        ends.append((since + period, Reason.IDLE, period))
     return ends
 
 
 def lifetime_of(record: LabRecord, site_seconds: float) -> timedelta:
-    """Return how long a lab may run from ready: its datalab's rule, else the site's."""
-    own = record.specification.lifetime_seconds
+    """Return how long a lab may run from ready: its owner's or its datalab's rule, else the site's."""
+    own = record.lifetime_seconds
     return timedelta(seconds=own if own is not None else site_seconds)
+
+
+def kept(record: LabRecord, until: datetime, *, now: datetime, longest: float) -> datetime:
+    """Return the new expiry of a lab that must not end before `until`.
+
+    Raises `ProblemError` (invalid_request, extension_too_long).
+    """
+    if until <= now:
+        raise ProblemError(ProblemCode.INVALID_REQUEST, "That moment has passed.")
+    if until > now + timedelta(seconds=longest):
+        raise ProblemError(
+            ProblemCode.EXTENSION_TOO_LONG,
+            f"A lab can be kept for {longest / 3600:g} hours from now at most.",
+            longest_seconds=longest,
+        )
+    return max(until, record.expires_at) if record.expires_at else until
 
 
 def extended(

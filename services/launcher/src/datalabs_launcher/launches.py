@@ -21,12 +21,13 @@ from datalabs_contracts.labs import (
     Preflight,
 )
 from datalabs_contracts.problems import ProblemCode, ProblemError
-from datalabs_launcher.admission import NOT_WAITING, Admission
+from datalabs_launcher.admission import Admission
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.journal import Change, Journal
 from datalabs_launcher.models import (
     MOST_ATTEMPTS,
+    NOT_WAITING,
     PHASE_TEXTS,
     QUEUED,
     AttemptRecord,

@@ -4,19 +4,27 @@ from dataclasses import dataclass
 
 from datalabs_contracts.base import Nothing, Page, PageQuery
 from datalabs_contracts.datalabs import Readiness
+from datalabs_contracts.events import LIVE_INTEREST, LIVE_SAMPLE, LIVE_SEEN
 from datalabs_contracts.labs import (
     Capacity,
     ExtendLab,
+    KeepLab,
     Lab,
+    LabPolicy,
+    LabPolicyQuery,
     LabRef,
     LabsQuery,
     LaunchLab,
     Logs,
     LogsQuery,
     Metrics,
+    Nodes,
     Preflight,
+    PrioritiseLab,
+    Queue,
     RestartLab,
     Route,
+    SetLabPolicy,
     StopLab,
     Timeline,
     TimelineQuery,
@@ -28,24 +36,32 @@ from datalabs_contracts.rpc import (
     EXTEND_LAB,
     GET_CAPACITY,
     GET_LAB,
+    GET_LAB_POLICY,
     GET_LOGS,
     GET_METRICS,
     GET_PERSON,
     GET_ROUTE,
     GET_TIMELINE,
+    KEEP_LAB,
     LAUNCH_LAB,
     LIST_LABS,
+    LIST_NODES,
+    LIST_QUEUE,
     LIST_READINESS,
     PREFLIGHT,
+    PRIORITISE_LAB,
     RESTART_LAB,
+    SET_LAB_POLICY,
     STOP_LAB,
 )
 from datalabs_contracts.streams import LAUNCHER_ENVIRONMENTS
-from datalabs_launcher.access import lab_for, listed_owner, stop_reason
+from datalabs_launcher.access import check_operator, lab_for, listed_owner, stop_reason
 from datalabs_launcher.environments import Environments
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.launches import Launches, Owner
+from datalabs_launcher.policies import Policies
 from datalabs_launcher.samples import Samples
+from datalabs_launcher.upkeep import Upkeep
 from datalabs_launcher.views import Views
 from datalabs_launcher.wishes import Wishes
 from datalabs_runtime import telemetry
@@ -64,8 +80,10 @@ class Handlers:
     database: Database
     launches: Launches
     wishes: Wishes
+    policies: Policies
     views: Views
     samples: Samples
+    upkeep: Upkeep
     environments: Environments
     rpc: RpcClient
 
@@ -107,6 +125,18 @@ class Handlers:
         record = await lab_for(self.database, call.identity, request.lab_id)
         return (await self.wishes.extend(record, request.seconds, actor=call.identity.username)).contract()
 
+    async def keep_lab(self, request: KeepLab, call: Call) -> Lab:
+        """Keep a lab for a long run."""
+        record = await lab_for(self.database, call.identity, request.lab_id)
+        return (await self.wishes.keep(record, request.until, actor=call.identity.username)).contract()
+
+    async def prioritise_lab(self, request: PrioritiseLab, call: Call) -> Lab:
+        """Move a lab in the queue."""
+        check_operator(call.identity)
+        record = await lab_for(self.database, call.identity, request.lab_id)
+        moved = await self.wishes.prioritise(record, request.priority, actor=call.identity.username)
+        return moved.contract()
+
     async def delete_lab(self, request: LabRef, call: Call) -> Lab:
         """Stop, then hide."""
         record = await lab_for(self.database, call.identity, request.lab_id, deleted=True)
@@ -126,6 +156,7 @@ class Handlers:
     async def get_metrics(self, request: LabRef, call: Call) -> Metrics:
         """Return the recent samples."""
         record = await lab_for(self.database, call.identity, request.lab_id)
+        await self.samples.ask_for(record.id)
         return self.samples.of(record.id)
 
     async def get_route(self, request: LabRef, call: Call) -> Route:
@@ -136,6 +167,44 @@ class Handlers:
         """Return what the cluster has left."""
         del request, call
         return await self.views.capacity()
+
+    async def list_nodes(self, request: Nothing, call: Call) -> Nodes:
+        """Return all machines."""
+        del request
+        check_operator(call.identity)
+        return await self.views.nodes()
+
+    async def list_queue(self, request: PageQuery, call: Call) -> Queue:
+        """Return who waits."""
+        check_operator(call.identity)
+        return await self.views.queue(request)
+
+    async def get_lab_policy(self, request: LabPolicyQuery, call: Call) -> LabPolicy:
+        """Return the rules of one person's labs."""
+        check_operator(call.identity)
+        await self.rpc.call(GET_PERSON, PersonQuery(username=request.owner))
+        return await self.policies.get(request.owner)
+
+    async def set_lab_policy(self, request: SetLabPolicy, call: Call) -> LabPolicy:
+        """Set the rules of one person's labs."""
+        check_operator(call.identity)
+        await self.rpc.call(GET_PERSON, PersonQuery(username=request.owner))
+        return await self.policies.set(request.owner, request.policy, actor=call.identity.username)
+
+    async def interest(self, subject: str, payload: bytes) -> None:
+        """Note that somebody looks at what labs use."""
+        del subject
+        await self.samples.interest(payload)
+
+    async def sample(self, subject: str, payload: bytes) -> None:
+        """Keep what an instance, perhaps this one, has measured."""
+        del subject
+        await self.samples.heard(payload)
+
+    async def seen(self, subject: str, payload: bytes) -> None:
+        """Note that a browser uses a lab."""
+        del subject
+        await self.upkeep.noticed(payload)
 
     async def list_readiness(self, request: PageQuery, call: Call) -> Page[Readiness]:
         """Return how far the environments are."""
@@ -171,6 +240,15 @@ def register(messaging: Messaging, handlers: Handlers) -> None:
     messaging.serve(STOP_LAB, handlers.stop_lab, workers=CROWD)
     messaging.serve(RESTART_LAB, handlers.restart_lab)
     messaging.serve(EXTEND_LAB, handlers.extend_lab)
+    messaging.serve(KEEP_LAB, handlers.keep_lab)
+    messaging.serve(PRIORITISE_LAB, handlers.prioritise_lab)
+    messaging.serve(LIST_NODES, handlers.list_nodes)
+    messaging.serve(LIST_QUEUE, handlers.list_queue)
+    messaging.serve(GET_LAB_POLICY, handlers.get_lab_policy)
+    messaging.serve(SET_LAB_POLICY, handlers.set_lab_policy)
+    messaging.subscribe_core(LIVE_INTEREST, handlers.interest)
+    messaging.subscribe_core(LIVE_SAMPLE.format(lab_id="*"), handlers.sample)
+    messaging.subscribe_core(LIVE_SEEN.format(lab_id="*"), handlers.seen)
     messaging.serve(DELETE_LAB, handlers.delete_lab)
     messaging.serve(GET_TIMELINE, handlers.get_timeline)
     messaging.serve(GET_LOGS, handlers.get_logs)

@@ -32,6 +32,15 @@ LAUNCH_PHASES = (QUEUED, VOLUMES, ENVIRONMENT, PLACING, STARTING, PROBING)
 MOST_ATTEMPTS = 99
 """Job ids number attempts with two digits, so that none is a prefix of another."""
 
+NOT_WAITING: dict[str, Any] = {
+    "queue_position": None,
+    "reserved_place": None,
+    "wait_reason": None,
+    "expected_start_at": None,
+    "passes": 0,
+}
+"""What a lab that is not in the queue says of it."""
+
 PHASE_TEXTS = {
     QUEUED: "Waiting for its turn",
     VOLUMES: "Making your files ready",

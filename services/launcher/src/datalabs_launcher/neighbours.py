@@ -11,10 +11,11 @@ from datalabs_contracts.rpc import (
     LIST_ENVIRONMENTS,
     PREPARE_VOLUMES,
     RELEASE,
+    RELEASE_VOLUMES,
     RESERVE,
 )
 from datalabs_contracts.usage import LimitsQuery, Release, Reserve
-from datalabs_contracts.volumes import Mount, PrepareVolumes
+from datalabs_contracts.volumes import Mount, PrepareVolumes, ReleaseVolumes
 from datalabs_launcher.models import LabRecord
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.rpc import RpcClient
@@ -100,9 +101,14 @@ class Neighbours:
             collections=record.collections,
             starters=specification.starters,
             starters_name=record.datalab if specification.starters else "",
+            renew=record.files_released,
         )
         prepared = await self._rpc.call(PREPARE_VOLUMES, request, timeout=seconds, act_for=record.owner)
         return prepared.mounts
+
+    async def release_volumes(self, lab_id: str) -> None:
+        """Remove a lab's scratch."""
+        await self._rpc.call(RELEASE_VOLUMES, ReleaseVolumes(lab_id=lab_id))
 
     async def reserve(self, holding: Holding) -> Limits:
         """Reserve for one attempt."""

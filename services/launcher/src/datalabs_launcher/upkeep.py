@@ -1,20 +1,23 @@
 """Small regular work: signs of use, token files, spans of finished launches, removal of what is old."""
 
+import asyncio
 import contextlib
 from datetime import datetime, timedelta
 
 import structlog
+from pydantic import ValidationError
 
 from datalabs_contracts.events import LAB_DELETED
-from datalabs_contracts.labs import LabState
+from datalabs_contracts.labs import LabState, Seen
 from datalabs_contracts.problems import ProblemError
 from datalabs_launcher import metrics
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.journal import Change, Journal
 from datalabs_launcher.models import LabRecord
-from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
-from datalabs_launcher.store import attempts, labs
+from datalabs_launcher.neighbours import Neighbours
+from datalabs_launcher.scheduler import Keeper, Scheduler, SchedulerAwayError
+from datalabs_launcher.store import attempts, labs, runs
 from datalabs_launcher.timeline import durations, phases_of
 from datalabs_launcher.tokens import LabTokens
 from datalabs_launcher.tracing import send_spans
@@ -26,6 +29,7 @@ FLUSH = timedelta(seconds=15)
 """After so long the exporter has sent what it was given, or has given it up."""
 UNTRACED_AT_ONCE = 200
 PRUNED_AT_ONCE = 500
+LOOKS_AT_ONCE = 16
 TIMES_KEPT = timedelta(days=90)
 
 
@@ -38,6 +42,7 @@ class Upkeep:
         database: Database,
         journal: Journal,
         scheduler: Scheduler,
+        neighbours: Neighbours,
         volumes: LabVolumes,
         tokens: LabTokens,
         clock: Clock,
@@ -46,25 +51,82 @@ class Upkeep:
         self._database = database
         self._journal = journal
         self._scheduler = scheduler
+        self._neighbours = neighbours
         self._volumes = volumes
         self._tokens = tokens
         self._clock = clock
         self._settings = settings
         self._sent: dict[tuple[str, int], datetime] = {}
+        self._seen: dict[str, datetime] = {}
+        self.files_freed = asyncio.Event()
         self._log = structlog.get_logger(__name__)
 
     async def look_for_use(self) -> None:
         """Note which labs are in use; what cannot be told counts as use, nothing is ended for lack of knowledge."""
-        for record in await self._ready():
-            if record.batch or record.specification.idle.minutes == 0 or record.job_id is None:
-                continue
-            try:
-                active = await self._scheduler.active(record.job_id)
-            except SchedulerAwayError:
-                active = None
+        seen, self._seen = self._seen, {}
+        limit = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def _look(record: LabRecord, job_id: str) -> None:
+            async with limit:
+                try:
+                    active = await self._scheduler.active(job_id)
+                except SchedulerAwayError:
+                    active = None
             if active is not False:
-                async with self._database.transaction() as session:
-                    await labs.touch(session, record.id, last_active_at=self._clock.now())
+                seen[record.id] = self._clock.now()
+
+        await asyncio.gather(
+            *(
+                _look(record, record.job_id)
+                for record in await self._open()
+                if record.idle_minutes > 0 and not record.batch and record.job_id is not None
+            )
+        )
+        if seen:
+            async with self._database.transaction() as session:
+                await labs.used_now(session, sorted(seen.items()))
+
+    async def noticed(self, payload: bytes) -> None:
+        """Take the gateway's word that a browser uses a lab; stored with the next look."""
+        try:
+            seen = Seen.model_validate_json(payload)
+        except ValidationError:
+            self._log.warning("seen.not_understood")
+            return
+        at = min(seen.at, self._clock.now())
+        self._seen[seen.lab_id] = max(at, self._seen.get(seen.lab_id, at))
+
+    async def release_files(self) -> None:
+        """Give up the files of ended labs whose time is over, and of deleted ones.
+
+        The lab's row is held meanwhile: a restart waits and then sees that its files are gone, it never loses new ones.
+        """
+        async with self._database.reading() as session:
+            old = await labs.with_old_files(session, self._clock.now(), limit=PRUNED_AT_ONCE)
+        for lab_id in old:
+            try:
+                await self._release(lab_id)
+            except (ProblemError, SchedulerAwayError, LabMovedError) as error:
+                self._log.warning("files.not_released", lab=lab_id, reason=str(error))
+
+    async def _release(self, lab_id: str) -> None:
+        async with self._database.transaction() as session:
+            record = await labs.locked(session, lab_id)
+            now = self._clock.now()
+            if record is None or record.files_kept_until is None or record.files_kept_until > now:
+                return
+            if not record.state.ended:
+                return
+            if "scratch" in record.volumes:
+                await self._neighbours.release_volumes(lab_id)
+            if isinstance(self._scheduler, Keeper):
+                await self._scheduler.discard(lab_id)
+            gone = {"files_kept_until": None, "files_released": True}
+            if record.deleted_at is not None:
+                await labs.touch(session, lab_id, **gone)
+            else:
+                await self._journal.write_in(session, record, Change(at=now, values=gone))
+        self._log.info("files.released", lab=lab_id)
 
     async def refresh_tokens(self) -> None:
         """Renew the token files of running labs in place."""
@@ -136,13 +198,16 @@ class Upkeep:
                 session, now - timedelta(days=settings.keep_labs_days), limit=PRUNED_AT_ONCE
             )
         for record in old:
-            change = Change(at=now, event=LAB_DELETED, values={"deleted_at": now, "delete_requested": True})
+            gone = {"deleted_at": now, "delete_requested": True}
+            files = {} if record.files_kept_until is None else {"files_kept_until": now}
+            change = Change(at=now, event=LAB_DELETED, values={**gone, **files})
             with contextlib.suppress(LabMovedError):
                 await self._journal.write(record, change)
         async with self._database.transaction() as session:
             removed = await labs.remove_deleted(
                 session, now - timedelta(days=settings.keep_deleted_days), limit=PRUNED_AT_ONCE
             )
+            await runs.prune(session, now - TIMES_KEPT)
             await attempts.prune(
                 session,
                 removed,
@@ -155,3 +220,9 @@ class Upkeep:
     async def _ready(self) -> list[LabRecord]:
         async with self._database.reading() as session:
             return [record for record in await labs.alive(session) if record.state is LabState.READY]
+
+    async def _open(self) -> list[LabRecord]:
+        """Return labs that run as far as is known: of one that is not heard of nothing says that it is idle."""
+        running = {LabState.READY, LabState.UNREACHABLE}
+        async with self._database.reading() as session:
+            return [record for record in await labs.alive(session) if record.state in running]

@@ -1,6 +1,7 @@
 """What the launcher tells of labs: lists, timelines, logs, routes, capacity."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,13 +14,18 @@ from datalabs_contracts.labs import (
     LabsQuery,
     LabState,
     Logs,
+    Nodes,
+    Queue,
+    QueuedLab,
     Route,
     Timeline,
+    WaitReason,
 )
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_launcher.admission import Admission
 from datalabs_launcher.ends import kept_lines
 from datalabs_launcher.models import AttemptRecord, LabRecord
+from datalabs_launcher.nodes import Machine, homes_of, key_of, machines_of
 from datalabs_launcher.placement import Site, open_path
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_launcher.store import attempts, labs
@@ -130,6 +136,42 @@ class Views:
         changes = {"cores_taken": taken.cores, "memory_taken_mib": taken.memory_mib, "queued": queued}
         return whole.model_copy(update=changes)
 
+    async def nodes(self) -> Nodes:
+        """Return all machines, with what is promised of them beside what the clusters see.
+
+        Raises `ProblemError` (service_unavailable) when no cluster answers.
+        """
+        try:
+            whole = await self._admission.capacity()
+        except SchedulerAwayError:
+            raise ProblemError(ProblemCode.SERVICE_UNAVAILABLE, "The cluster does not answer.") from None
+        async with self._database.reading() as session:
+            held = await labs.held(session)
+        machines = {machine.key: machine for machine in machines_of(whole, held)}
+        living = Counter(key for key, _ in homes_of(whole, held))
+        items = [
+            node.model_copy(update={**_taken(machines[key_of(node)]), "labs": living[key_of(node)]})
+            for node in sorted(whole.nodes, key=key_of)
+        ]
+        return Nodes(items=items, away=whole.away)
+
+    async def queue(self, query: PageQuery) -> Queue:
+        """Return a page of the queue in its order; who has no place yet stands last.
+
+        Raises `ProblemError` (invalid_cursor).
+        """
+        start = max(0, decode_cursor("queue", query.cursor, int)[0]) if query.cursor else 0
+        async with self._database.reading() as session:
+            found = await labs.queue(session)
+        found.sort(key=lambda record: (record.queue_position or len(found) + 1, record.requested_at))
+        end = start + query.limit
+        items = [_queued(record, place) for place, record in enumerate(found[start:end], start=start + 1)]
+        return Queue(
+            items=items,
+            next=encode_cursor("queue", end) if end < len(found) else None,
+            total=len(found),
+        )
+
     async def readiness(self, query: PageQuery) -> Page[Readiness]:
         """Return a page of environments."""
         after: tuple[str, str] | None = None
@@ -149,6 +191,43 @@ class Views:
         if known is None:
             raise ProblemError(ProblemCode.NOT_FOUND, "There is no such attempt.")
         return known
+
+
+def _queued(record: LabRecord, place: int) -> QueuedLab:
+    return QueuedLab(
+        lab_id=record.id,
+        name=record.name,
+        owner=record.owner,
+        datalab=record.datalab,
+        version=record.version,
+        size=record.size,
+        runtime=record.runtime,
+        cores=record.cores,
+        memory_mib=record.memory_mib,
+        disk_mib=record.disk_mib,
+        gpus=record.gpus,
+        gpu_name=record.gpu_name,
+        node_class=record.node_class,
+        priority=record.priority,
+        position=record.queue_position or place,
+        reason=record.wait_reason or WaitReason.TURN,
+        text=record.progress_text,
+        since=record.requested_at,
+        expected_start_at=record.expected_start_at,
+        passed=record.passes,
+        node=record.reserved_place.partition("/")[2] if record.reserved_place else None,
+    )
+
+
+def _taken(machine: Machine) -> dict[str, object]:
+    """Return what is taken of a machine, what was promised included."""
+    whole = machine.whole
+    return {
+        "cores_taken": round(max(0.0, whole.cores - machine.cores), 6),
+        "memory_taken_mib": max(0, whole.memory_mib - machine.memory_mib),
+        "disk_taken_mib": max(0, whole.disk_mib - machine.disk_mib),
+        "gpus_taken": {name: max(0, count - machine.gpus.get(name, 0)) for name, count in whole.gpus.items()},
+    }
 
 
 def within(items: Sequence[Lab], size: int) -> list[Lab]:

@@ -7,10 +7,12 @@ from datetime import datetime
 
 import structlog
 
+from datalabs_launcher.leading import Leads
 from datalabs_launcher.scheduler import JobState, Observation, Scheduler, SchedulerAwayError
 from datalabs_launcher.store import labs
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
+from datalabs_runtime.leases import Lease
 
 RETRY_SECONDS = 1.0
 GRACE_SECONDS = 0.5
@@ -19,20 +21,20 @@ ORPHAN_GRACE = 5.0
 
 
 class Sightings:
-    """The newest observation of each job, and since when the scheduler is silent."""
+    """The newest observation of each job, and since when the scheduler is silent.
 
-    def __init__(self, *, clock: Clock) -> None:
+    Only who leads hears news: what another instance saw earlier is not believed, its steps ask for themselves.
+    """
+
+    def __init__(self, *, clock: Clock, leads: Leads) -> None:
         self._clock = clock
+        self._leads = leads
         self._latest: dict[str, Observation] = {}
         self._away_since: datetime | None = None
 
     def latest(self, job_id: str | None) -> Observation | None:
         """Return the newest observation of a job."""
-        return self._latest.get(job_id) if job_id else None
-
-    def running(self) -> list[Observation]:
-        """Return what runs, as far as was seen."""
-        return [seen for seen in self._latest.values() if seen.state is JobState.RUNNING]
+        return self._latest.get(job_id) if job_id and self._leads() else None
 
     def note(self, seen: Observation) -> bool:
         """Remember an observation; whether it is news. What has ended stays ended."""
@@ -57,7 +59,7 @@ class Sightings:
 
     def away_seconds(self) -> float:
         """Return for how long the scheduler has been silent; 0 when it answers."""
-        if self._away_since is None:
+        if self._away_since is None or not self._leads():
             return 0.0
         return max(0.001, (self._clock.now() - self._away_since).total_seconds())
 
@@ -73,12 +75,14 @@ class Watcher:
         scheduler: Scheduler,
         database: Database,
         sightings: Sightings,
+        lease: Lease,
         clock: Clock,
         wake: Callable[[str], None],
     ) -> None:
         self._scheduler = scheduler
         self._database = database
         self._sightings = sightings
+        self._lease = lease
         self._clock = clock
         self._wake = wake
         self._task: asyncio.Task[None] | None = None
@@ -101,6 +105,7 @@ class Watcher:
 
     async def _watch(self) -> None:
         while True:
+            await self._lease.wait()
             try:
                 await self._follow()
             except SchedulerAwayError as error:
@@ -118,6 +123,9 @@ class Watcher:
             await self.reconcile()
             self.take(await first)
             async for seen in news:
+                if not self._lease.held:
+                    self._log.info("watch.passed_on")
+                    return
                 self.take(seen)
         except StopAsyncIteration:
             return
@@ -135,6 +143,11 @@ class Watcher:
         self._sightings.back()
         if self._sightings.note(seen):
             self._wake(seen.lab_id)
+
+    async def reconcile_if_leading(self) -> None:
+        """Compare all, unless another instance does."""
+        if self._lease.held:
+            await self.reconcile()
 
     async def reconcile(self) -> None:
         """Compare all jobs with all labs.

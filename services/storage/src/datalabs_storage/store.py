@@ -74,6 +74,23 @@ class Store:
         row = (await self._session.execute(statement)).one_or_none()
         return _volume(row) if row else None
 
+    async def lock_released(self, lab_id: str) -> bool:
+        """Whether a lab's scratch is released; it stays as it is until this transaction ends."""
+        which = (volumes.c.kind == VolumeKind.SCRATCH) & (volumes.c.name == lab_id)
+        statement = select(volumes.c.released_at).where(which).with_for_update()
+        row = (await self._session.execute(statement)).one_or_none()
+        return row is not None and row.released_at is not None
+
+    async def renew_scratch(self, lab_id: str) -> Volume:
+        """Mark a released scratch as in use again, with nothing in it."""
+        statement = (
+            update(volumes)
+            .where(volumes.c.kind == VolumeKind.SCRATCH, volumes.c.name == lab_id)
+            .values(released_at=None, used_bytes=None, measured_at=None, revision=volumes.c.revision + 1)
+            .returning(volumes)
+        )
+        return _volume((await self._session.execute(statement)).one())
+
     async def released(self, lab_ids: Iterable[str]) -> set[str]:
         """Return which of these labs' scratches were released."""
         which = volumes.c.name.in_(list(lab_ids)) & volumes.c.released_at.is_not(None)

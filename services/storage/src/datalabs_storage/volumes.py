@@ -116,8 +116,10 @@ class VolumeKeeper:
         async with self._database.reading() as session:
             released = await Store(session).released(names)
         for name in released:
-            # Out of sight at once; removing a million files may take its time.
-            await asyncio.to_thread(_move, scratches / name, retired)
+            async with self._database.transaction() as session:
+                if await Store(session).lock_released(name):  # a restart may have taken it into use again
+                    # Out of sight at once; removing a million files may take its time.
+                    await asyncio.to_thread(_move, scratches / name, retired)
         for name in await asyncio.to_thread(_names, retired):
             try:
                 await asyncio.to_thread(remove_tree, retired / name)
@@ -169,9 +171,24 @@ class VolumeKeeper:
         if known is None:
             await self._add(VolumeKind.SCRATCH, request.lab_id, request)
         elif known[1]:
-            raise VolumeUnavailableError("The scratch of this lab was removed with the lab.")
+            await self._renew_scratch(request)
         path = await self._own_folder(self._layout.scratches, request.lab_id, uid=request.uid)
         return Mount(source=str(path), target=SCRATCH_TARGET, read_only=False)
+
+    async def _renew_scratch(self, request: PrepareVolumes) -> None:
+        """Take a scratch that was released back into use, empty.
+
+        The row stays locked while the old folder goes, as it does in `sweep`: neither takes the other's folder.
+        """
+        if not request.renew:
+            raise VolumeUnavailableError("The scratch of this lab was removed with the lab.")
+        async with self._database.transaction() as session:
+            if not await Store(session).lock_released(request.lab_id):
+                return  # somebody else has renewed it meanwhile
+            await asyncio.to_thread(_move, self._layout.scratches / request.lab_id, self._layout.retired)
+            volume = await Store(session).renew_scratch(request.lab_id)
+            self._tell(session, VOLUME_CREATED, volume)
+        self.something_released.set()
 
     async def _add(self, kind: VolumeKind, name: str, request: PrepareVolumes) -> None:
         volume = Volume(
