@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, TCPConnector, WSServerHandshakeError
+from aiohttp import ClientSession, TCPConnector, UnixConnector, WSServerHandshakeError
 
 from datalabs_testing.edge import LAB, Edge
 
@@ -61,8 +61,13 @@ async def test_a_good_session_is_let_in_and_gets_a_fresh_token(edge: Edge) -> No
         seen = {name.lower(): value for name, value in (await answer.json())["headers"].items()}
         cookies = answer.headers.getall("set-cookie")
     assert seen["x-lab-secret"] == edge.lab_secret()
-    assert "cookie" not in seen
-    assert any(cookie.startswith("__Host-lab=ey") for cookie in cookies)
+    assert not {"cookie", "x-lab-id", "x-lab-attempt"} & seen.keys()
+    assert "__Host-lab=forged; Path=/; Secure" not in cookies
+    assert [cookie for cookie in cookies if not cookie.startswith("__Host-lab=ey")] == [
+        "mine=1; Path=/",
+        "also=2; Path=/",
+    ]
+    assert len(cookies) == 3
 
 
 @pytest.mark.parametrize("broken", ["other host", "expired", "garbage"])
@@ -194,6 +199,33 @@ async def test_an_upload_streams(edge: Edge) -> None:
             assert answer.status == 200
     assert edge.uploaded == total
     assert resident() - before < total / 10
+
+
+async def counted(edge: Edge, name: str) -> int:
+    """Return one of Envoy's own counters."""
+    async with (
+        ClientSession(connector=UnixConnector(str(edge.folder / "admin.sock"))) as admin,
+        admin.get("http://envoy/stats", params={"filter": f"^{name}$"}) as answer,
+    ):
+        return int((await answer.text()).strip().rpartition(": ")[2])
+
+
+async def test_one_request_of_a_page_in_a_hundred_is_traced_and_every_visit(edge: Edge) -> None:
+    traced = "http.edge.tracing.random_sampling"
+    requests = 600
+    await asyncio.gather(*(seen_by_lab(edge) for _ in range(requests)))
+    assert await counted(edge, traced) <= requests // 20  # of 6 expected, 30 come once in 10^11 runs
+    before = await counted(edge, traced)
+    for _ in range(20):
+        await seen_by_lab(edge, **{"Sec-Fetch-Mode": "navigate"})
+    assert await counted(edge, traced) == before + 20
+
+
+async def test_a_claim_of_ours_on_our_own_paths_is_not_believed(edge: Edge) -> None:
+    spoofed = edge.headers(**{"X-Lab-Upstream": "127.0.0.1:1", "X-Lab-Id": LAB, "X-Lab-Secret": "mine"})
+    async with edge.session.get(edge.url("/.datalabs/enter"), headers=spoofed) as answer:
+        seen = {name.lower() for name in (await answer.json())["headers"]}
+    assert not {"x-lab-upstream", "x-lab-id", "x-lab-secret", "authorization"} & seen
 
 
 async def test_the_configuration_holds_no_lab(edge: Edge) -> None:

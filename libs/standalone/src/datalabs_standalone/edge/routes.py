@@ -7,8 +7,11 @@ from datalabs_standalone.edge.settings import EdgeSettings
 _TYPE = "type.googleapis.com/envoy."
 SESSION_COOKIE = "__Host-datalabs-session"
 """What a person's requests have in common: with several gateways they all go to one."""
-LAB_FILTERS = ("lab_entrance", "lab_jwt", "lab_token", "lab_authz", "lab_doorstep")
+LAB_FILTERS = ("lab_shed", "lab_jwt", "lab_threshold", "lab_authz", "lab_doorstep")
 """The filters that only lab origins pass, in their order."""
+
+ROUTING = ("x-lab-upstream", "x-lab-id", "x-lab-attempt", "x-lab-secret")
+"""Headers that only the edge itself may set."""
 
 
 def _off(*names: str) -> dict[str, Any]:
@@ -16,7 +19,8 @@ def _off(*names: str) -> dict[str, Any]:
 
 
 def _percent(value: float) -> dict[str, Any]:
-    return {"numerator": round(value * 10_000), "denominator": "MILLION"}
+    # Envoy decides by the request id modulo 10,000: of a million, one per cent would be every request.
+    return {"numerator": round(value * 100), "denominator": "TEN_THOUSAND"}
 
 
 def _sampled(value: float) -> dict[str, Any]:
@@ -50,6 +54,24 @@ def gateway_route(prefix: str, *, sampling: float, method: str | None = None) ->
     }
 
 
+_VISIT = {"name": "sec-fetch-mode", "string_match": {"exact": "navigate"}}
+"""A page that a person opens, which belongs to the launch's trace; what it loads then comes by the hundred."""
+
+
+def _lab_route(match: dict[str, Any], *, sampling: float) -> dict[str, Any]:
+    return {
+        "match": match,
+        "tracing": _sampled(sampling),
+        "route": {
+            "cluster": "labs",
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "retry_policy": {"retry_on": "reset-before-request", "num_retries": 1},
+        },
+        "request_body_buffer_limit": 65536,
+    }
+
+
 def virtual_hosts(settings: EdgeSettings) -> list[dict[str, Any]]:
     """Return the labs' hosts, the platform's, the loopback address and all that is unknown."""
     platform_filters = _off(*LAB_FILTERS, "loopback")
@@ -63,28 +85,19 @@ def virtual_hosts(settings: EdgeSettings) -> list[dict[str, Any]]:
                 *(
                     {
                         **gateway_route(path, sampling=sampling),
-                        "typed_per_filter_config": _off("lab_jwt", "lab_token", "lab_authz", "lab_doorstep"),
+                        "typed_per_filter_config": _off("lab_jwt", "lab_authz", "lab_doorstep"),
                     }
                     for path, sampling in (("/.datalabs/enter", 100), ("/.datalabs/", 1))
                 ),
-                {
-                    "match": {"prefix": "/"},
-                    "tracing": _sampled(settings.lab_sampling),
-                    "route": {
-                        "cluster": "labs",
-                        "timeout": "0s",
-                        "idle_timeout": "0s",
-                        "retry_policy": {"retry_on": "reset-before-request", "num_retries": 1},
-                    },
-                    "request_body_buffer_limit": 65536,
-                },
+                _lab_route({"prefix": "/", "headers": [_VISIT]}, sampling=100),
+                _lab_route({"prefix": "/"}, sampling=settings.lab_sampling),
             ],
         },
         {
             "name": "platform",
             "domains": [settings.public_host],
             "typed_per_filter_config": platform_filters,
-            "request_headers_to_remove": ["x-lab-upstream", "x-lab-id", "x-lab-attempt", "x-lab-secret"],
+            "request_headers_to_remove": list(ROUTING),
             "routes": [
                 gateway_route("/", sampling=100, method="POST|PUT|PATCH|DELETE"),
                 gateway_route("/", sampling=1),
