@@ -38,8 +38,9 @@ def cluster_of(settings: LauncherSettings, platform: PlatformSettings, config: P
     members: list[Member] = []
     own = load(LocalSettings, config)
     nomad = load(NomadSettings, config)
+    looked_for = settings.scheduler == AUTO
     if settings.scheduler == NOMAD or (
-        settings.scheduler == AUTO and _has_nomad(nomad, platform.state_folder)
+        looked_for and (nomad.named or found(platform.state_folder / FOUND, nomad.address))
     ):
         members.append(_nomad(nomad, own, platform))
     if settings.scheduler != NOMAD:
@@ -95,26 +96,25 @@ def platform_name(file: Path) -> str:
             made.unlink(missing_ok=True)
 
 
-def _has_nomad(settings: NomadSettings, state_folder: Path) -> bool:
-    """Return whether there is a Nomad: named, answering on this machine, or found there before.
+def found(note: Path, address: str) -> bool:
+    """Return whether a Nomad answers there, or did before: its labs are not forgotten while it is away.
 
     A program on PATH is none, and starts none.
     """
-    note = state_folder / FOUND
-    if settings.named or note.exists():
+    if note.exists():
         return True
-    usual = urlsplit(settings.address)
-    connection = HTTPConnection(usual.hostname or "", usual.port or 0, timeout=LOOK_SECONDS)
+    where = urlsplit(address)
+    connection = HTTPConnection(where.hostname or "", where.port or 0, timeout=LOOK_SECONDS)
     try:
         connection.request("GET", "/v1/status/leader")
-        found = bool(json.loads(connection.getresponse().read()))
+        answers = bool(json.loads(connection.getresponse().read()))
     except (OSError, HTTPException, ValueError):
         return False
     finally:
         connection.close()
-    if found:
-        note.write_text(f"{settings.address}\n")
-    return found
+    if answers:
+        note.write_text(f"{address}\n")
+    return answers
 
 
 def _door(platform: PlatformSettings) -> tuple[str | None, int]:

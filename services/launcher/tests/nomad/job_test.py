@@ -2,13 +2,15 @@
 
 import json
 import os
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
-from datalabs_launcher.clusters import platform_name
+from datalabs_launcher.clusters import found, platform_name
 from datalabs_launcher.machines.image import Image
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.nomad.job import Cluster, job_of, secrets_of
@@ -117,3 +119,26 @@ def test_a_platform_is_named_once(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["platform.id"]
     with pytest.raises(SettingsError):
         platform_name(tmp_path / "nowhere" / "platform.id")
+
+
+class Leader(BaseHTTPRequestHandler):
+    """An agent with a leader."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'"127.0.0.1:4647"')
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_nomad_that_was_found_stays_while_it_is_away(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Leader) as agent:
+        address = f"http://127.0.0.1:{agent.server_port}"
+        answering = threading.Thread(target=agent.handle_request)
+        answering.start()
+        assert found(tmp_path / "note", address)
+        answering.join()
+    assert found(tmp_path / "note", address)
+    assert not found(tmp_path / "other", address)

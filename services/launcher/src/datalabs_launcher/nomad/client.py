@@ -5,6 +5,7 @@ idempotency where the server does not look. Errors are told apart by their text:
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -294,3 +295,11 @@ class NomadClient:
         if passing:
             return SchedulerAwayError(f"Nomad cannot answer now: {text}")
         return NomadRejectedError(text)
+
+
+def _plain(text: str) -> str:
+    """Return the inmost cause of a failed connection: the libraries wrap it four times over."""
+    system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
+    if system:
+        return system[1]
+    return "timed out" if "timed out" in text else text[:300]
