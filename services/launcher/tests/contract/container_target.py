@@ -51,7 +51,7 @@ class ContainerTarget(Target):
         await self._proxy.refuse()
 
     async def heal(self) -> None:
-        await self._proxy.start()
+        self._proxy.heal()
 
     def runs(self, job: LabJob, does: Does) -> LabJob:
         return replace(job, container=ContainerRuntime(image=IMAGE, command=["sh", "-c", does.script()]))
@@ -68,42 +68,46 @@ class ContainerTarget(Target):
 
 
 class UnixProxy:
-    """Passes bytes between a Unix socket of its own and another, until it refuses."""
+    """Passes bytes between a Unix socket of its own and another; while it refuses, whoever connects is cut off at once."""
 
     def __init__(self, path: Path, upstream: str) -> None:
         self.path = path
         self._upstream = upstream
         self._server: asyncio.Server | None = None
+        self._refusing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        if self._server is None:
-            self.path.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._serve, self.path)
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
 
     async def refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        self.path.unlink(missing_ok=True)
+        self._refusing = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def heal(self) -> None:
+        self._refusing = False
+
     async def aclose(self) -> None:
+        assert self._server is not None
+        self._server.close()
         await self.refuse()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        there, thither = await asyncio.open_unix_connection(self._upstream)
+        ends = [writer]
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await asyncio.gather(_pump(reader, thither), _pump(there, writer))
+                if not self._refusing:
+                    there, thither = await asyncio.open_unix_connection(self._upstream)
+                    ends.append(thither)
+                    await asyncio.gather(_pump(reader, thither), _pump(there, writer))
         finally:
             self._tasks.discard(task)
-            for end in (writer, thither):
+            for end in ends:
                 end.transport.abort()
 
 

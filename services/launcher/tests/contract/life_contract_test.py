@@ -202,8 +202,6 @@ async def test_silence_is_never_taken_for_an_end(lab: Try) -> None:
         await lab.scheduler.get(job.job_id)
     with pytest.raises(SchedulerAwayError):
         await lab.scheduler.jobs()
-    with pytest.raises(SchedulerAwayError):
-        await lab.scheduler.stop(job.job_id, grace=1)
     other = lab.target.job(LIVES)
     with pytest.raises(SchedulerAwayError):
         await lab.scheduler.submit(other)
@@ -218,6 +216,25 @@ async def test_silence_is_never_taken_for_an_end(lab: Try) -> None:
     assert again.job_id == other.job_id
     await lab.until(other, JobState.RUNNING)
     assert lab.target.starts(other) == 1
+
+
+async def test_a_stop_while_the_scheduler_is_away_is_refused_or_kept(lab: Try) -> None:
+    lab.needs("away")
+    job = await lab.running()
+    await lab.target.cut()
+    kept = True
+    try:
+        await lab.scheduler.stop(job.job_id, grace=1)
+    except SchedulerAwayError:
+        kept = False
+    await lab.target.heal()
+    seen = await lab.eventually(lambda: _answered(lab, job.job_id))
+    if kept:
+        ended = await lab.until(job, JobState.ENDED)
+        assert ended.end is not None
+        assert ended.end.asked
+    else:
+        assert seen.state is JobState.RUNNING
 
 
 async def test_a_launcher_starts_while_the_scheduler_is_away(lab: Try) -> None:

@@ -187,6 +187,9 @@ class Planner:
                 allocation.desired_status, allocation.desired_description = "stop", NOT_NEEDED
                 state.put_allocation(change, allocation)
             for allocation in placed:
+                replaced = job.allocations.get(allocation.previous)
+                if replaced is not None:
+                    state.put_allocation(change, replaced)
                 state.put_allocation(change, allocation)
             self.settle(change, job)
 
