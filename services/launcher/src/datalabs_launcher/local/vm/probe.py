@@ -43,12 +43,12 @@ def tools() -> tuple[Path, Path] | None:
     return (Path(PROGRAM), Path(image_tool)) if image_tool and Path(PROGRAM).exists() else None
 
 
-def find(wanted: VmAccelerator, cpu: str | None = None) -> Found | str:
+def find(wanted: VmAccelerator, cpu: str | None = None, *, device: Path = KVM) -> Found | str:
     """Return how machines run here, or why they do not."""
     slow = Found(accelerator=Accelerator.TCG, cpu=cpu or CPU[Accelerator.TCG])
     if wanted is VmAccelerator.TCG:
         return slow
-    if not KVM.exists():
+    if not device.exists():
         why = "this machine has no hardware support for virtual machines (no /dev/kvm)"
     else:
         soft = runs(["-accel", "tcg"])
