@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,7 @@ HEAD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: U
 @contextlib.asynccontextmanager
 async def answering(*parts: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
     heard: list[bytes] = []
+    served = asyncio.Event()
 
     async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -22,12 +24,13 @@ async def answering(*parts: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
                 writer.write(part)
                 await writer.drain()
             await reader.read()
-        writer.close()
+        writer.transport.abort()
+        served.set()
 
     server = await asyncio.start_server(_serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1], heard
-        server.close()
+        await served.wait()
 
 
 async def ask(port: int) -> bool:
@@ -67,5 +70,7 @@ async def test_anything_else_is_not(parts: tuple[bytes, ...]) -> None:
         assert not await ask(port)
 
 
-async def test_nobody_is_not_ready(unused_tcp_port: int) -> None:
-    assert not await ask(unused_tcp_port)
+async def test_nobody_is_not_ready() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert not await ask(port)

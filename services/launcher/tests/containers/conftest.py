@@ -209,3 +209,12 @@ async def impatient(tmp_path: Path, image: str) -> AsyncIterator[Bench]:
     await made.scheduler.start()
     yield made
     await made.sweep()
+
+
+@pytest.fixture
+async def cloistered(tmp_path: Path, image: str) -> AsyncIterator[Bench]:
+    """A bench whose operator lets labs reach nothing but the platform."""
+    made = Bench(tmp_path / "state", image, egress=False)
+    await made.scheduler.start()
+    yield made
+    await made.sweep()
