@@ -16,6 +16,7 @@ import structlog
 
 from datalabs_contracts.datalabs import EnvironmentSpecification, Runtime
 from datalabs_contracts.labs import Capacity, Reason, Sample
+from datalabs_launcher.local import activity
 from datalabs_launcher.machines import image
 from datalabs_launcher.nomad import nodes, readings
 from datalabs_launcher.nomad.client import NomadClient
@@ -341,11 +342,20 @@ class NomadScheduler:
         return readings.sample_of(known, stats) if stats else None
 
     async def active(self, job_id: str) -> bool | None:
-        """Return whether the lab's CPU says that it is in use; None when that was not measured."""
+        """Return whether the lab's CPU or its kernels say that it is in use; None when neither is known."""
+        known = self._view.jobs.get(job_id)
         seen = await self.sample(job_id)
-        if seen is None or readings.age(seen) > MEASURED_FRESH:
+        if known is None or seen is None or readings.age(seen) > MEASURED_FRESH:
             return None
-        return readings.computes(seen)
+        if readings.computes(seen):
+            return True
+        if known.meta.get("datalabs_activity") != "jupyter":
+            return False
+        place = self._observe(known)
+        if place.address is None or place.port is None:
+            return None
+        secret = (await self._client.secrets(job_id)).get("DATALABS_LAB_SECRET", "")
+        return await activity.kernels_busy(place.address, place.port, host="localhost", secret=secret)
 
     async def _first(self, job_id: str) -> str | None:
         """Return the id of the allocation that is the lab."""

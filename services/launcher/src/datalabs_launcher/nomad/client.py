@@ -130,6 +130,11 @@ class NomadClient:
         path = f"nomad/jobs/{job_id}"
         await self._send("put", "var", *path.split("/"), json={"Path": path, "Items": dict(items)})
 
+    async def secrets(self, job_id: str) -> dict[str, str]:
+        """Return what `put_secrets` stored; nothing when there is nothing."""
+        answer = await self._read("var", "nomad", "jobs", job_id)
+        return dict(answer.document.get("Items") or {}) if answer else {}
+
     async def drop_secrets(self, job_id: str) -> None:
         """Destroy what `put_secrets` stored."""
         await self._send("delete", "var", "nomad", "jobs", job_id)
