@@ -9,10 +9,3 @@ function envoy_on_request(handle)
   end
   shed(headers)
 end
-
-function envoy_on_response(handle)
-  local headers = handle:headers()
-  if headers:get("set-cookie") ~= nil then
-    keep_at_home(headers)
-  end
-end

@@ -7,7 +7,7 @@ from datalabs_standalone.edge.settings import EdgeSettings
 _TYPE = "type.googleapis.com/envoy."
 SESSION_COOKIE = "__Host-datalabs-session"
 """What a person's requests have in common: with several gateways they all go to one."""
-LAB_FILTERS = ("lab_shed", "lab_jwt", "lab_threshold", "lab_authz", "lab_doorstep")
+LAB_FILTERS = ("lab_shed", "lab_jwt", "lab_threshold", "lab_authz", "lab_doorstep", "lab_cookies")
 """The filters that only lab origins pass, in their order."""
 
 ROUTING = ("x-lab-upstream", "x-lab-id", "x-lab-attempt", "x-lab-secret")
@@ -85,7 +85,9 @@ def virtual_hosts(settings: EdgeSettings) -> list[dict[str, Any]]:
                 *(
                     {
                         **gateway_route(path, sampling=sampling),
-                        "typed_per_filter_config": _off("lab_jwt", "lab_authz", "lab_doorstep"),
+                        "typed_per_filter_config": _off(
+                            "lab_jwt", "lab_authz", "lab_doorstep", "lab_cookies"
+                        ),
                     }
                     for path, sampling in (("/.datalabs/enter", 100), ("/.datalabs/", 1))
                 ),

@@ -32,15 +32,3 @@ function envoy_on_request(handle)
     metadata:set("datalabs", "pass", "yes")
   end
 end
-
--- What the gateway sends along when it lets somebody in passes here too, and its cookies are to reach the browser.
-function envoy_on_response(handle)
-  local headers = handle:headers()
-  if headers:get("set-cookie") == nil then
-    return
-  end
-  local known = handle:streamInfo():dynamicMetadata():get("datalabs")
-  if known and known["pass"] == "yes" then
-    keep_at_home(headers)
-  end
-end
