@@ -3,7 +3,7 @@
 A device file that opens proves nothing: on machines that are virtual themselves KVM may refuse QEMU's processor, or take it
 and then stand still or crawl. So a boot sector of ours runs: it waits for three ticks of the clock, goes into protected mode,
 then leaves by a port that ends QEMU with a code that nothing else gives. KVM counts only when that is about as quick as
-in software: on one machine it took 0.3 s in software, 3 s under KVM, and Linux never came up there.
+in software: on one machine it took 0.3 s in software, 3 s under KVM, and Linux crawled alike.
 """
 
 import shutil
