@@ -21,11 +21,11 @@ from datalabs_contracts.datalabs import (
     Size,
 )
 from datalabs_contracts.labs import LabState, Reason
+from datalabs_launcher.beginnings import of_rules, of_specification, untouched
 from datalabs_launcher.commands import Fields, fill, fill_command, fill_environment
 from datalabs_launcher.ends import KEPT_BYTES, judge, kept_lines, last_lines
 from datalabs_launcher.expiry import outlook
-from datalabs_launcher.launches import _of_specification, _untouched
-from datalabs_launcher.models import AttemptRecord, LabRecord, Moment
+from datalabs_launcher.models import AttemptRecord, LabRecord, Moment, Policy
 from datalabs_launcher.placement import Site, open_path
 from datalabs_launcher.scheduler import JobEnd
 from datalabs_launcher.timeline import phases_of, timeline_of, usual
@@ -222,8 +222,9 @@ def record(**changes: Any) -> LabRecord:
         traceparent=None,
         delete_requested=False,
         deleted_at=None,
-        **_of_specification(specification, Runtime.PROCESS),
-        **_untouched(START),
+        **of_specification(specification, Runtime.PROCESS),
+        **of_rules(specification, Policy(owner="ada")),
+        **untouched(START),
     )
     return replace(made, state=LabState.READY, ready_at=START, last_active_at=START, **changes)
 

@@ -130,7 +130,14 @@ def assemble(
     def wake(lab_id: str) -> None:
         driver.wake(lab_id)
 
+    starts = Starts(scheduler=scheduler, clock=clock)
+
+    def launched(lab_id: str, attempt: int) -> None:
+        starts.ready(lab_id)
+        background.run(upkeep.account_for_ready(lab_id, attempt))
+
     def ended(lab_id: str, attempt: int) -> None:
+        starts.over(lab_id)
         admission.wake.set()
         upkeep.files_freed.set()
         background.run(upkeep.account_for_end(lab_id, attempt))
@@ -177,7 +184,7 @@ def assemble(
             scheduler=scheduler,
             environments=environments,
             volumes=volumes,
-            starts=Starts(scheduler=scheduler, clock=clock),
+            starts=starts,
             prober=prober,
             tokens=tokens,
             interrupts=interrupts,
@@ -185,7 +192,7 @@ def assemble(
             clock=clock,
             settings=settings,
             site=site,
-            launched=lambda lab_id, attempt: background.run(upkeep.account_for_ready(lab_id, attempt)),
+            launched=launched,
             ended=ended,
         )
     )

@@ -1,6 +1,5 @@
 """Launch, launch again, and would it fit: from a person's wish to a stored lab that is never forgotten."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +11,6 @@ from datalabs_contracts.datalabs import LaunchSpecification, Runtime
 from datalabs_contracts.ids import lab_id_of, new_lab_id
 from datalabs_contracts.labs import (
     DEFAULT_PRIORITY,
-    Capacity,
     Fit,
     LabState,
     LaunchBody,
@@ -22,13 +20,19 @@ from datalabs_contracts.labs import (
 )
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_launcher.admission import Admission
+from datalabs_launcher.beginnings import (
+    hash_of,
+    never_fits,
+    of_rules,
+    of_specification,
+    over_limit,
+    untouched,
+)
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.journal import Change, Journal
 from datalabs_launcher.models import (
     MOST_ATTEMPTS,
-    NOT_WAITING,
-    PHASE_TEXTS,
     QUEUED,
     AttemptRecord,
     LabRecord,
@@ -37,14 +41,11 @@ from datalabs_launcher.models import (
     Waiting,
 )
 from datalabs_launcher.neighbours import Holding, Neighbours
-from datalabs_launcher.nodes import machines_of, need_of
 from datalabs_launcher.placement import choose_runtime
-from datalabs_launcher.queueing import can_ever_fit
 from datalabs_launcher.rush import Rush
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_launcher.store import attempts, labs, runs
 from datalabs_launcher.timeline import TOTAL, usual
-from datalabs_launcher.words import why_never
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
@@ -101,7 +102,7 @@ class Launches:
 
     async def _launch(self, request: LaunchLab, owner: Owner, traceparent: str | None) -> LabRecord:
         body, key = request.body, request.idempotency_key
-        body_hash = _hash_of(body)
+        body_hash = hash_of(body)
         if key is not None:
             known = await self._of_key(owner.username, key, body_hash)
             if known is not None:
@@ -254,7 +255,7 @@ class Launches:
         except SchedulerAwayError:
             return
         candidate = self._candidate(specification, runtime, "", None)
-        text = _never(candidate, specification.size.title, capacity)
+        text = never_fits(candidate, specification.size.title, capacity)
         if text is not None:
             raise ProblemError(ProblemCode.NEVER_FITS, text)
 
@@ -290,9 +291,9 @@ class Launches:
         now = self._clock.now()
         policy = await self._policy(record.owner)
         values = {
-            **_of_specification(specification, runtime),
-            **_of_rules(specification, policy),
-            **_untouched(now),
+            **of_specification(specification, runtime),
+            **of_rules(specification, policy),
+            **untouched(now),
             "attempt": record.attempt + 1,
             "traceparent": traceparent,
         }
@@ -318,10 +319,10 @@ class Launches:
 
     async def _fit(self, candidate: Waiting, title: str, limits: Limits | None) -> "Outlook":
         try:
-            text = _never(candidate, title, await self._admission.capacity())
+            text = never_fits(candidate, title, await self._admission.capacity())
             if text is not None:
                 return Outlook(fit=Fit.NEVER, text=text)
-            over = _over(limits, candidate.cores, candidate.memory_mib) if limits else ""
+            over = over_limit(limits, candidate.cores, candidate.memory_mib) if limits else ""
             if over:
                 return Outlook(fit=Fit.OVER_LIMIT, text=over)
             machine, position, wait, starts_at = await self._admission.look_ahead(candidate)
@@ -370,9 +371,9 @@ class Launches:
             delete_requested=False,
             deleted_at=None,
             priority=DEFAULT_PRIORITY if body.priority is None else body.priority,
-            **_of_specification(specification, runtime),
-            **_of_rules(specification, policy),
-            **_untouched(now),
+            **of_specification(specification, runtime),
+            **of_rules(specification, policy),
+            **untouched(now),
         )
 
 
@@ -386,32 +387,9 @@ class Outlook:
     starts_at: datetime | None = None
 
 
-def _hash_of(body: LaunchBody) -> str:
-    """Return what tells two requests with one key apart; a field that came later counts only when it is used."""
-    unused = {"priority"} if body.priority is None else set()
-    return hashlib.sha256(body.model_dump_json(exclude=unused).encode()).hexdigest()
-
-
 def _check_priority(body: LaunchBody, owner: Owner) -> None:
     if body.priority is not None and not owner.unlimited:
         raise ProblemError(ProblemCode.FORBIDDEN, "Only operators may give a launch a priority.")
-
-
-def _never(lab: Waiting, title: str, capacity: Capacity) -> str | None:
-    """Return why a lab can never run here; a cluster that does not answer might have the machine."""
-    machines = machines_of(capacity, ())
-    if capacity.away or can_ever_fit(need_of(lab), lab.runtime, lab.node_class, machines):
-        return None
-    return why_never(lab, title, machines)
-
-
-def _of_rules(specification: LaunchSpecification, policy: Policy) -> dict[str, Any]:
-    """Return the rules of a lab's life: its owner's own, else its datalab's."""
-    own = policy.lifetime_seconds
-    return {
-        "idle_minutes": specification.idle.minutes if policy.idle_minutes is None else policy.idle_minutes,
-        "lifetime_seconds": specification.lifetime_seconds if own is None else own,
-    }
 
 
 def _attempt_of(record: LabRecord) -> AttemptRecord:
@@ -426,59 +404,3 @@ def _attempt_of(record: LabRecord) -> AttemptRecord:
 
 def _first_moment(record: LabRecord, actor: str) -> Moment:
     return Moment(at=record.requested_at, state=LabState.QUEUED, phase=QUEUED, actor=actor)
-
-
-def _of_specification(specification: LaunchSpecification, runtime: Runtime) -> dict[str, Any]:
-    """Return what a lab takes from the catalogue's answer."""
-    return {
-        "datalab": specification.datalab,
-        "datalab_title": specification.title,
-        "version": specification.version,
-        "kind": specification.kind,
-        "runtime": runtime,
-        "size": specification.size.name,
-        "cores": specification.size.cores,
-        "memory_mib": specification.size.memory_mib,
-        "disk_mib": specification.size.disk_mib,
-        "gpus": specification.size.gpus,
-        "gpu_name": specification.size.gpu_name,
-        "node_class": specification.size.node_class,
-        "parameters": specification.parameters,
-        "collections": specification.collections,
-        "specification_document": specification.model_dump(mode="json"),
-    }
-
-
-def _untouched(now: datetime) -> dict[str, Any]:
-    """Return what an attempt is at its beginning: queued, reserved, nothing else."""
-    missing = (
-        "reason progress_fraction exit_code signal queue_position started_at ready_at ended_at expires_at"
-        " last_active_at noticed_minutes job_id port intended_at submitted_at host host_port node place"
-        " kept_until files_kept_until"
-    )
-    return {
-        **dict.fromkeys(missing.split()),
-        **NOT_WAITING,
-        "state": LabState.QUEUED,
-        "phase": QUEUED,
-        "progress_text": PHASE_TEXTS[QUEUED],
-        "message": "",
-        "last_lines": [],
-        "reserved": True,
-        "requested_at": now,
-        "state_since": now,
-        "phase_since": now,
-        "due_at": now,
-    }
-
-
-def _over(limits: Limits, cores: float, memory_mib: int) -> str:
-    """Return which limit a launch would exceed, in words; empty when none."""
-    used = limits.used
-    if limits.max_labs is not None and used.labs + 1 > limits.max_labs:
-        return f"You have {used.labs} of {limits.max_labs} labs."
-    if limits.max_cores is not None and used.cores + cores > limits.max_cores:
-        return f"You use {used.cores:g} of {limits.max_cores:g} cores."
-    if limits.max_memory_mib is not None and used.memory_mib + memory_mib > limits.max_memory_mib:
-        return f"You use {used.memory_mib / 1024:g} of {limits.max_memory_mib / 1024:g} GiB."
-    return ""

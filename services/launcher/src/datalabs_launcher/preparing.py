@@ -133,7 +133,9 @@ class Preparing:
     async def _place(self, record: LabRecord, moments: list[tuple[str, datetime]]) -> Result:
         try:
             async with asyncio.timeout(TURN_SECONDS):
-                await self._life.interrupts.unless(record.id, self._life.starts.turn(record.id))
+                await self._life.interrupts.unless(
+                    record.id, self._life.starts.turn(record.id, record.datalab)
+                )
         except (TimeoutError, SchedulerAwayError) as error:
             away = isinstance(error, SchedulerAwayError)
             text = CLUSTER_AWAY if away else "Waiting until the machines can start one more"

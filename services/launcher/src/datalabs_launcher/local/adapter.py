@@ -30,6 +30,7 @@ from datalabs_launcher.local.layout import Layout
 from datalabs_launcher.local.machine import Machine
 from datalabs_launcher.local.news import Mailbox, Watchers
 from datalabs_launcher.local.shims import Shim
+from datalabs_launcher.local.specification import SCRATCH
 from datalabs_launcher.local.vm import host as machines
 from datalabs_launcher.local.vm.host import VmPlace
 from datalabs_launcher.scheduler import (
@@ -55,6 +56,7 @@ class _Job:
         self.told: tuple[object, ...] | None = None
         self.sampled: meters.Rate | None = None
         self.judged: meters.Rate | None = None
+        self.scratch = _scratch_of(attempt)
 
     @property
     def ended(self) -> bool:
@@ -353,6 +355,8 @@ class LocalScheduler:
         use = meters.measure(dict(job.attempt.spec["cgroups"]), job.state["shim"])
         if job.sampled is None:
             job.sampled = meters.Rate(now - max(0.1, time.time() - job.state["started"]), 0.0)
+        network = job.attempt.spec.get("network")
+        received, sent = (meters.traffic(network["interface"]) if network else None) or (None, None)
         return Sample(
             lab_id=about["lab_id"],
             at=datetime.now(tz=UTC),
@@ -360,10 +364,14 @@ class LocalScheduler:
             memory_mib=use.memory_mib,
             max_cores=about["cores"],
             max_memory_mib=about["memory_mib"],
+            disk_mib=await job.scratch.used_mib(now) if job.scratch else None,
+            max_disk_mib=about.get("disk_mib"),
+            received_bytes=received,
+            sent_bytes=sent,
         )
 
     async def active(self, job_id: str) -> bool | None:
-        """Return whether the lab's CPU or its kernels say it is in use, since the last time this was asked."""
+        """Return whether the lab's CPU, processes or kernels say it is in use, since the last time this was asked."""
         job = self._jobs.get(job_id)
         if job is None or job.state.get("phase") != "running":
             return None
@@ -374,10 +382,20 @@ class LocalScheduler:
         if job.judged is None:
             job.judged = meters.Rate(now, use.cpu_seconds)
             return None
-        if activity.computes(job.judged.cores(now, use.cpu_seconds)):
+        pids = processes.descendants_of(job.state["shim"])
+        computes = activity.computes(job.judged.cores(now, use.cpu_seconds))
+        if computes or await asyncio.to_thread(activity.occupied, pids):
             return True
         if about["activity"] == "jupyter":
             return await activity.kernels_busy(
                 about["address"], about["port"], host="localhost", secret=about["lab_secret"]
             )
         return False
+
+
+def _scratch_of(attempt: Attempt) -> meters.Scratch | None:
+    """Return the place that a lab may fill, if it has one."""
+    for source, target, _ in attempt.spec["binds"]:
+        if target == SCRATCH:
+            return meters.Scratch(Path(source))
+    return None

@@ -1,6 +1,10 @@
-"""What an attempt uses: CPU and memory from its control groups, else from its processes."""
+"""What an attempt uses: CPU and memory from its control groups, else from its processes; its disk and its network."""
 
+import asyncio
+import os
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from datalabs_launcher.local import cgroups, processes
 
@@ -38,3 +42,68 @@ class Rate:
         used = max(0.0, cpu_seconds - self.cpu_seconds) / span
         self.at, self.cpu_seconds = now, cpu_seconds
         return used
+
+
+MOST_ENTRIES = 20_000
+LONGEST_LOOK = 0.2
+"""Seconds and entries after which a folder is too large to be counted while somebody waits."""
+LOOK_AGAIN = 30.0
+_BLOCK = 512
+_MIB = 2**20
+
+
+def used_mib(folder: Path, *, entries: int = MOST_ENTRIES, seconds: float = LONGEST_LOOK) -> float | None:
+    """Return what the files of a folder take of the disk; None when counting them would take too long.
+
+    Links are not followed and other file systems not entered: the folder is a stranger's to fill.
+    """
+    end = time.monotonic() + seconds
+    try:
+        device = folder.stat().st_dev
+    except OSError:
+        return None
+    waiting, blocks, seen = [str(folder)], 0, set[int]()
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as found:
+                for entry in found:
+                    entries -= 1
+                    if entries < 0 or time.monotonic() > end:
+                        return None
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
+                        if status.st_ino in seen:
+                            continue
+                        seen.add(status.st_ino)
+                    blocks += status.st_blocks
+                    if entry.is_dir(follow_symlinks=False) and status.st_dev == device:
+                        waiting.append(entry.path)
+        except OSError:
+            continue  # gone meanwhile
+    return blocks * _BLOCK / _MIB
+
+
+class Scratch:
+    """What a lab's scratch holds, counted anew now and then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._looked = float("-inf")
+        self._used: float | None = None
+
+    async def used_mib(self, now: float) -> float | None:
+        """Return the last count; None when there are too many files."""
+        if now - self._looked >= LOOK_AGAIN:
+            self._looked = now
+            self._used = await asyncio.to_thread(used_mib, self._folder)
+        return self._used
+
+
+def traffic(interface: str) -> tuple[int, int] | None:
+    """Return the bytes that a lab received and sent, from the host's end of its pair: there they are the other way."""
+    folder = Path("/sys/class/net") / interface / "statistics"
+    try:
+        received, sent = (int((folder / name).read_text()) for name in ("tx_bytes", "rx_bytes"))
+    except (OSError, ValueError):
+        return None
+    return received, sent
