@@ -9,7 +9,7 @@ namespace "labs" {
 
   variables {
     path "nomad/jobs/*" {
-      capabilities = ["write", "read", "destroy"]
+      capabilities = ["write", "read", "list", "destroy"]
     }
   }
 }

@@ -223,6 +223,21 @@ async def test_a_lost_reply_makes_no_second_lab(
     assert len(placed) == 1
 
 
+async def test_secrets_of_a_job_that_never_came_to_be_are_found(scheduler: MakeScheduler, image: str) -> None:
+    cluster = await scheduler()
+    client, job = cluster._client, real_job(image, SLEEP)
+    await cluster.submit(job)
+    await client.put_secrets("lab-k3v9x2zzzz-01", {"DATALABS_LAB_SECRET": "x"})
+    now = datetime.now(tz=UTC)
+    assert await client.secrets_without_job("lab-", older_than=now - timedelta(minutes=1)) == []
+    assert await client.secrets_without_job("lab-", older_than=now + timedelta(minutes=1)) == [
+        "lab-k3v9x2zzzz-01"
+    ]
+    await client.drop_secrets("lab-k3v9x2zzzz-01")
+    assert await client.secrets("lab-k3v9x2zzzz-01") == {}
+    assert await client.secrets(job.job_id) == {"DATALABS_LAB_SECRET": job.lab_secret}
+
+
 async def resubmitted(cluster: NomadScheduler, job: LabJob) -> Observation:
     async with asyncio.timeout(20):
         while True:

@@ -254,6 +254,19 @@ def test_a_list_puts_right_what_events_left_out() -> None:
     assert view.jobs[JOB].first is not None
 
 
+def test_an_index_that_runs_backwards_is_another_cluster() -> None:
+    view = View("p", "lab-")
+    meta = {"datalabs_platform": "p"}
+    jobs = [
+        {"ID": f"lab-k3v9x2abcd-0{number}", "ModifyIndex": 40 + number, "Meta": meta} for number in (1, 2)
+    ]
+    view.replace(jobs=jobs, allocations=[allocation("running", *BEGUN)], blocked=[], others=[], index=50)
+    restored = {"ID": "lab-k3v9x2abcd-02", "ModifyIndex": 7, "Meta": meta, "Status": "dead"}
+    view.replace(jobs=[restored], allocations=[], blocked=[], others=[], index=9)
+    assert list(view.jobs) == ["lab-k3v9x2abcd-02"]
+    assert view.jobs["lab-k3v9x2abcd-02"].status == "dead"
+
+
 def test_a_purged_job_does_not_come_back_with_its_last_event() -> None:
     view = View("p", "lab-")
     job = {"ID": JOB, "ModifyIndex": 9, "Meta": {"datalabs_platform": "p"}, "Stop": True}

@@ -42,6 +42,8 @@ from datalabs_launcher.scheduler import (
 
 SAME = ("datalabs_platform", "datalabs_lab", "datalabs_attempt")
 """Meta that two jobs of one id must share to be one attempt."""
+SWEEP = 600.0
+"""Seconds between looks for secrets without a job, and their age then."""
 MEASURED_FRESH = 30.0
 """Seconds for which a measurement says something of now."""
 
@@ -72,6 +74,7 @@ class NomadScheduler:
         )
         self._kills: dict[str, asyncio.Task[None]] = {}
         self._errands: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
         self._log = structlog.get_logger(__name__)
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -79,14 +82,26 @@ class NomadScheduler:
     async def start(self) -> None:
         """Begin to follow the cluster; one that is away keeps nobody from starting."""
         await self._follower.start()
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep(), name="nomad secrets")
 
     async def aclose(self) -> None:
         """Let go; labs live on."""
         await self._follower.aclose()
+        if self._sweeping is not None:
+            self._errands.add(self._sweeping)
         for task in [*self._kills.values(), *self._errands]:
             task.cancel()
         await asyncio.gather(*self._kills.values(), *self._errands, return_exceptions=True)
         self._client.close()
+
+    async def _sweep(self) -> None:
+        """Destroy secrets of jobs that never came to be: their launcher died, or Nomad was away in between."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            with contextlib.suppress(SchedulerAwayError, NomadRejectedError):
+                old = datetime.now(tz=UTC) - timedelta(seconds=SWEEP)
+                for job_id in await self._client.secrets_without_job(PREFIX, older_than=old):
+                    await self._client.drop_secrets(job_id)
 
     def _seen(self, seen: Observation) -> None:
         """Take from a piece of news what concerns the pace, the kills and the images."""

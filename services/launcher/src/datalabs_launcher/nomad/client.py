@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -134,6 +135,17 @@ class NomadClient:
         """Return what `put_secrets` stored; nothing when there is nothing."""
         answer = await self._read("var", "nomad", "jobs", job_id)
         return dict(answer.document.get("Items") or {}) if answer else {}
+
+    async def secrets_without_job(self, prefix: str, *, older_than: datetime) -> list[str]:
+        """Return the ids of jobs that have secrets left and are not there."""
+        stored, _ = await self._pages("vars", {"prefix": f"nomad/jobs/{prefix}"})
+        old = [one for one in stored if one.get("ModifyTime", 0) / 1e9 < older_than.timestamp()]
+        ids = [str(one["Path"]).removeprefix("nomad/jobs/") for one in old]
+        if not ids:
+            return []
+        jobs, _ = await self.jobs(prefix)
+        present = {str(job["ID"]) for job in jobs}
+        return [job_id for job_id in ids if job_id not in present]
 
     async def drop_secrets(self, job_id: str) -> None:
         """Destroy what `put_secrets` stored."""
@@ -275,13 +287,19 @@ class NomadClient:
             session.trust_env = False  # no proxy and no .netrc stands between the launcher and its cluster
             known = self._threads.requester = _Requester(
                 address=self._settings.address,
-                token=self._settings.token(),
+                token=self._token(),
                 region=self._settings.region,
                 verify=self._settings.verify,
                 cert=self._settings.client_certificate,
                 session=session,
             )
         return known
+
+    def _token(self) -> str | None:
+        try:
+            return self._settings.token()
+        except OSError as error:
+            raise NomadDeniedError(f"The file with Nomad's token cannot be read: {error.strerror}") from None
 
     def _judged(self, error: Exception) -> Exception:
         """Return what an error of the library means."""

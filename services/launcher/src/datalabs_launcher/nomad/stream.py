@@ -51,7 +51,10 @@ class EventStream:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=settings.nomad_silence
         )
-        token = settings.token()
+        try:
+            token = settings.token()
+        except OSError as error:
+            raise NomadDeniedError(f"The file with Nomad's token cannot be read: {error.strerror}") from None
         async with aiohttp.ClientSession(
             timeout=timeout,
             headers={"X-Nomad-Token": token} if token else None,

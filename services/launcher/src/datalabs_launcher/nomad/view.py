@@ -36,6 +36,9 @@ _KEPT = (
 """What is kept of an allocation: the whole one is some kilobytes."""
 
 
+DEREGISTERED = {"JobDeregistered", "JobBatchDeregistered"}
+
+
 class View:
     """Jobs of this platform and of others that are named alike, and all nodes."""
 
@@ -45,7 +48,7 @@ class View:
         self.nodes: dict[str, Document] = {}
         self.others: list[Document] = []
         self.early: set[str] = set()
-        self.index = 0
+        self._listed = 0
         self._forgotten: set[str] = set()
 
     def ours(self, known: Known) -> bool:
@@ -61,7 +64,6 @@ class View:
 
     def apply(self, event: Event) -> str | None:
         """Take in one event; return the id of the job that it concerns, if that is known and ours."""
-        self.index = max(self.index, event.index)
         if event.topic == "Node":
             self.note_node(event.payload)
             return None
@@ -69,7 +71,7 @@ class View:
         if not job_id.startswith(self._prefix) or job_id in self._forgotten:
             return None
         match event.topic:
-            case "Job" if event.type == "JobDeregistered" and not event.payload.get("Stop"):
+            case "Job" if event.type in DEREGISTERED and not event.payload.get("Stop"):
                 self._purged(job_id)
             case "Job":
                 self.note_job(event.payload)
@@ -152,12 +154,11 @@ class View:
         What the lists lack is gone, unless it was written after them. An index that runs backwards means another
         cluster, or one that was restored: then only the lists count.
         """
-        if index < self.index and index < max((known.modified for known in self.jobs.values()), default=0):
-            restored = all(known.modified > index for known in self.jobs.values())
-            if restored:
-                self.jobs.clear()
-                self.nodes.clear()
-        self.index = max(index, 0) if not self.jobs else max(self.index, index)
+        if index < self._listed:
+            self.jobs.clear()
+            self.nodes.clear()
+            self.early.clear()
+        self._listed = index
         listed = {str(job["ID"]) for job in jobs}
         self._forgotten &= listed | {str(one["JobID"]) for one in allocations}
         for job_id in [
