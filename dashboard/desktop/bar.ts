@@ -17,6 +17,8 @@ export interface BarActions {
 }
 
 const NEAR_MS = 15 * 60_000
+/** Where the bar has no room for more than the time itself. */
+const SMALL = matchMedia('(max-width: 26rem)')
 
 function choiceOf<K extends string>(
   name: string,
@@ -127,7 +129,8 @@ export class Bar {
   tick(now = Date.now()): void {
     const ends = this.door?.lab.expires_at
     const running = this.door?.lab.state === 'ready' || this.door?.lab.state === 'unreachable'
-    say(this.time, ends && running ? left(ends, now) : '')
+    const words = ends && running ? left(ends, now) : ''
+    say(this.time, SMALL.matches ? words.replace(/ left$/, '') : words)
     this.more.hidden = !(ends && running)
     this.time.toggleAttribute('data-near', Boolean(ends && Date.parse(ends) - now < NEAR_MS))
   }

@@ -6,6 +6,9 @@ import { type Door, type Expiring, LabEvents, type Read, readDoor } from './door
 import { MODIFIERS } from './keys'
 import { pauseBefore, type Stage, stageOf } from './stages'
 
+/** A connection that says nothing for so long is tried anew. */
+const CONNECT_MS = 20_000
+
 export interface Watcher {
   stage(stage: Stage, door: Door | null): void
   lab(door: Door): void
@@ -132,6 +135,11 @@ export class Desk {
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
     const rfb = new RFB(this.screen, `${scheme}://${location.host}/`, { wsProtocols: ['binary'] })
     this.rfb = rfb
+    this.timer = setTimeout(() => {
+      if (this.rfb !== rfb || this.stage.name !== 'connecting') return
+      this.drop()
+      this.pause()
+    }, CONNECT_MS)
     const mine = (work: () => void) => () => this.rfb === rfb && work()
     this.applyChoices(rfb)
     rfb.background = 'transparent'
@@ -139,6 +147,7 @@ export class Desk {
     rfb.addEventListener(
       'connect',
       mine(() => {
+        clearTimeout(this.timer)
         this.attempt = 0
         this.enter({ name: 'connected' })
       }),

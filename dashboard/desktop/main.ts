@@ -87,7 +87,7 @@ const desk: Desk = new Desk(
       const name = door?.lab.name ?? 'Desktop'
       document.title = stage.name === 'connected' ? name : `${said.word}: ${name}`
       screen.setAttribute('aria-label', `Desktop of ${name}`)
-      if (stage.name === 'connected') desk.focus()
+      if (stage.name === 'connected' && !bar.root.contains(document.activeElement)) desk.focus()
     },
     lab: (door) =>
       bar.show(door, words({ name: desk.connected ? 'connected' : 'connecting', again: false }, door.lab)),
@@ -122,7 +122,7 @@ notice.append(
     'Close',
   ),
 )
-document.body.append(bar.root, handle, notice, element('main', {}, screen, veil.root), touch.field)
+document.body.append(bar.root, handle, notice, element('main', {}, screen, veil.root, touch.field))
 
 function focusBar(): void {
   desk.release()

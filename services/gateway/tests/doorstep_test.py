@@ -81,12 +81,16 @@ async def test_a_desktop_that_is_not_built_is_said(stage: Any) -> None:
 
 async def test_the_lab_is_told_to_its_own_pages_whatever_its_state(stage: Any, a_lab: Any) -> None:
     client = stage.lab_client(LAB, cookie=await let_in(stage))
-    told = (await client.get("/.datalabs/lab")).json()
+    answer = await client.get("/.datalabs/lab")
+    assert answer.headers["set-cookie"].startswith("__Host-lab=")
+    told = answer.json()
     assert (told["lab"]["id"], told["lab"]["state"]) == (LAB, "ready")
     assert told["page"] == f"http://localhost:8080/labs/{LAB}"
     await stage.fakes.tell_lab(a_lab(LAB, revision=6, kind=Kind.DESKTOP, state=LabState.FAILED))
     await stage.until(lambda: stage.parts.projection.labs.entry(LAB).lab.revision == 6)
-    assert (await client.get("/.datalabs/lab")).json()["lab"]["state"] == "failed"
+    answer = await client.get("/.datalabs/lab")
+    assert answer.json()["lab"]["state"] == "failed"
+    assert "set-cookie" not in answer.headers
     stranger = await stage.lab_client(LAB).get("/.datalabs/lab")
     assert (stranger.status_code, stranger.json()["code"]) == (401, "not_signed_in")
     answers = [await client.get("/.datalabs/lab") for _ in range(40)]

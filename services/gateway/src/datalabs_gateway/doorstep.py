@@ -4,6 +4,7 @@ A lab's own pages share the origin, so what is here may be used by them, too: re
 and only a desktop, whose origin has no pages but ours, may be extended from here.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
@@ -17,8 +18,8 @@ from datalabs_contracts.rpc import EXTEND_LAB
 from datalabs_gateway.callers import Caller
 from datalabs_gateway.cookies import LAB_SESSION, LAB_TOKEN, cookie_in, set_cookie
 from datalabs_gateway.desktop import DesktopPage
-from datalabs_gateway.entries import Entries, Pass
-from datalabs_gateway.errors import CodeUnusableError, NoEntryError
+from datalabs_gateway.entries import OPEN_STATES, Entries, Pass
+from datalabs_gateway.errors import CodeUnusableError, LabClosedError, NoEntryError
 from datalabs_gateway.lab_pages import LabPages, redirect
 from datalabs_gateway.labs import Labs
 from datalabs_gateway.limits import Buckets
@@ -123,8 +124,13 @@ class Doorstep:
         return response
 
     async def _lab(self, scope: Scope, headers: Headers, lab_id: str) -> Response:
+        """Tell the lab; while it can be reached, with a fresh token: a restart has given it another address."""
         lab, _ = await self._asked(scope, lab_id)
-        return self._told(lab, headers)
+        response = self._told(lab, headers)
+        if lab.state in OPEN_STATES:
+            with contextlib.suppress(LabClosedError):
+                with_token(response, await self._entries.authorise(lab_id, cookie_in(scope, LAB_SESSION)))
+        return response
 
     async def _events(self, scope: Scope, _: Headers, lab_id: str) -> Response:
         lab, caller = await self._asked(scope, lab_id)
