@@ -92,7 +92,7 @@ class LocalSettings(Settings):
         description="Folders with images of virtual machines, beside what `make vm-image` built here.",
     )
     vm_disk_keep_hours: float = Field(
-        default=7 * 24,
+        default=60 * 24,
         gt=0,
-        description="How long the disk of a virtual machine that nobody starts again is kept, at most.",
+        description="When an unused disk of a virtual machine goes even if nobody said so; longer than files are kept.",
     )

@@ -112,6 +112,7 @@ def seed_of(job: LabJob, place: Place) -> str:
     environment = {
         "DATALABS_USER": job.owner,
         "DATALABS_ROOT": "",
+        **{name: value for name, value in place.passed.items() if name.lower().endswith("_proxy")},
         **fill_environment(job.vm.environment, fields),
         **job.environment,
         **job.secret_environment,
