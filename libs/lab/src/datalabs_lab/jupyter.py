@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from datalabs_lab import packages
 from datalabs_lab.place import home, lab_secret
 from datalabs_lab.spans import process_started_ns, send_span
 
@@ -86,6 +87,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=int(os.environ.get("DATALABS_PORT", "8888")))
     parser.add_argument("--open", default="/lab", help="where / leads")
     options, more = parser.parse_known_args()
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        packages.offer(os.environ, Path(runtime))
     # With Node on PATH JupyterLab and its language servers start it twice, for 0.25 s of nothing that a lab needs.
     os.environ[_PATH_VARIABLE] = os.environ.get("PATH", os.defpath)
     os.environ["PATH"] = str(Path(sys.executable).parent)
