@@ -166,3 +166,46 @@ async def test_the_words_of_a_part_that_is_not_ready_yet_are_shown(
 @pytest.mark.parametrize(("code", "words"), [(0, "ended with exit code 0"), (-9, "was killed by SIGKILL")])
 def test_ends_in_words(code: int, words: str) -> None:
     assert how_it_ended(code) == words
+
+
+async def test_a_part_that_hangs_is_killed_and_started_again(
+    tmp_path: Path, heard: Heard, children: Children
+) -> None:
+    stopped: set[int] = set()
+
+    async def answers_unless_stopped() -> Answer:
+        return SILENCE if keeper.status.pid in stopped else Answer(ready=True)
+
+    plan = python_part("p", SLEEPER, tmp_path, probe=answers_unless_stopped, hung_after=0.3)
+    keeper = Keeper(plan=plan, children=children, listener=heard, steady_probes_seconds=0.05)
+    keeper.begin()
+    await keeper.ready.wait()
+    first = keeper.status.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    stopped.add(first)
+    await until(lambda: keeper.status.restarts == 1 and keeper.ready.is_set())
+    assert keeper.status.pid != first
+    assert not exists(first)
+    assert any(
+        "did not answer for" in text for _, state, text in heard.changes if state is PartState.RESTARTING
+    )
+    await keeper.end()
+
+
+async def test_a_part_that_answers_now_and_then_is_left_alone(
+    tmp_path: Path, heard: Heard, children: Children
+) -> None:
+    asked = 0
+
+    async def every_third() -> Answer:
+        nonlocal asked
+        asked += 1
+        return Answer(ready=True) if asked % 3 == 1 else SILENCE
+
+    plan = python_part("p", SLEEPER, tmp_path, probe=every_third, hung_after=0.01)
+    keeper = Keeper(plan=plan, children=children, listener=heard, steady_probes_seconds=0.01)
+    keeper.begin()
+    await until(lambda: asked > 30)
+    assert keeper.status.restarts == 0
+    await keeper.end()

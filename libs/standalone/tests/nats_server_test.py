@@ -13,10 +13,11 @@ from nats.aio.client import Client
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NotFoundError
 
-from datalabs_contracts.rpc import SERVICES
+from datalabs_contracts.rpc import SERVICES, STANDALONE
 from datalabs_contracts.streams import CONSUMERS, STREAMS
 from datalabs_runtime import topology
 from datalabs_runtime.permissions import USERS, inbox_of, permissions_of
+from datalabs_runtime.rpc_server import RpcServer
 from datalabs_standalone import nats
 from datalabs_testing.platform import Platform
 
@@ -158,3 +159,15 @@ async def test_a_changed_declaration_is_brought_to_the_server(platform: Platform
 async def test_without_a_server_the_topology_step_says_so() -> None:
     with pytest.raises(topology.TopologyError):
         await topology.declare(["nats://127.0.0.1:9"], password="x", within=0.3)
+
+
+async def test_who_serves_nothing_asks_for_nothing_that_is_forbidden(
+    connect: Connect, platform: Platform
+) -> None:
+    """The task that stops the labs speaks as `standalone`, which has no operations of its own."""
+    connection, forbidden = await connect(STANDALONE)
+    server = RpcServer(service=STANDALONE, verifier=platform.keys.verifier())
+    await server.start(connection)
+    await connection.flush()
+    await server.aclose()
+    assert forbidden == []

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import signal
 import time
@@ -68,9 +69,16 @@ async def test_everything_comes_up_in_order_and_goes_down_when_asked(
     assert all(part["memory_kib"] > 0 for part in status["parts"])
     assert {one.pid for one in RunningParts(state.run / "parts.json").read().values()} == set(pids)
 
+    told = json.loads((state.run / "status.json").read_text())["parts"]
+    assert [(part["name"], part["state"], part["pid"], part["restarts"]) for part in told] == [
+        (name, "ready", pid, 0)
+        for name, pid in zip(("base", "nursery", "launcher", "two"), pids, strict=True)
+    ]
+
     answer = await ask(state, command="down")
     assert answer == [{"line": "stopping 2 labs"}, {"done": True}]
     assert await running == 0
+    assert not (state.run / "status.json").exists()
     assert not any(exists(pid) for pid in pids)
     assert RunningParts(state.run / "parts.json").read() == {}
     assert not state.control_socket.exists()

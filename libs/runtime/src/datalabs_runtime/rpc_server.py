@@ -104,6 +104,8 @@ class RpcServer:
     async def start(self, client: Client) -> None:
         """Take requests; replicas of a service share them."""
         self._client = client
+        if not self._operations:  # who serves nothing may not even subscribe
+            return
         self._cancels = await client.subscribe(f"rpc.{self.service}.cancel", cb=self._cancel)
         for served in self._operations:
             served.subscription = await client.subscribe(

@@ -100,7 +100,10 @@ def assemble(
                 stop_signal=signal.SIGINT,  # "fast" shutdown: sessions are ended, no recovery is needed afterwards
             ),
         ),
-        services=tuple(_service(name, state, nursery) for name in blueprint.services),
+        services=tuple(
+            _service(name, state, nursery, hung_after=blueprint.hung_seconds or None)
+            for name in blueprint.services
+        ),
         prepare=prepare,
         stop_labs=stop_labs,
         watch=watch,
@@ -119,7 +122,7 @@ def program_environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
-def _service(name: str, state: StateFolder, nursery: Nursery) -> PartPlan:
+def _service(name: str, state: StateFolder, nursery: Nursery, *, hung_after: float | None) -> PartPlan:
     async def start() -> int:
         log = logs.open_log(state.log_of(name))
         try:
@@ -133,6 +136,7 @@ def _service(name: str, state: StateFolder, nursery: Nursery) -> PartPlan:
         probe=probes.service_ready(state.health_socket(name)),
         log=state.log_of(name),
         stop_within=_SERVICE_STOP_SECONDS,
+        hung_after=hung_after,
     )
 
 

@@ -32,6 +32,7 @@ class Blueprint:
     subscriber_password: str
     postgres_socket: str
     envoy_admin: str
+    hung_seconds: float
     programs: dict[str, ProgramPlan]
 
 

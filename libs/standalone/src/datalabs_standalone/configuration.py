@@ -32,6 +32,8 @@ _NATS_PORTS = range(12_222, 16_222)
 platforms of one machine that start at the same moment do not meet.
 """
 _POSTGRES_PORT = 5432
+HUNG_SECONDS = 20.0
+"""So long a service may be silent before it is killed, unless the settings say otherwise."""
 _LABS_NETWORK = ipaddress.IPv4Network("198.18.0.0/15")
 """Where labs' own networks lie: the range for benchmarks of network devices (RFC 2544), which no site routes."""
 
@@ -46,6 +48,7 @@ class Configuration:
     labs_domain: str
     labs_address: str
     edge_workers: int
+    hung_seconds: float
     nats_port: int
     nats_passwords: Mapping[str, str]
     postgres_folder: Path
@@ -170,6 +173,7 @@ def _read(state: StateFolder) -> Configuration:
             labs_domain=str(_value(content, "platform", "labs_domain", "localhost")),
             labs_address=str(_value(content, "standalone", "labs_address", "")),
             edge_workers=int(_value(content, "standalone", "edge_workers", 0)) or max(1, _cores() // 2),
+            hung_seconds=float(_value(content, "standalone", "hung_seconds", HUNG_SECONDS)),
             nats_port=int(_value(content, "standalone", "nats_port", 0))
             or int(urlsplit(servers[0]).port or _NATS_PORTS[0]),
             nats_passwords={str(user): str(word) for user, word in passwords.items()},

@@ -41,6 +41,11 @@ class StandaloneSettings(Settings):
         ge=0,
         description="Where NATS listens when services reach it through something else; 0: as they do.",
     )
+    hung_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        description="A service that has not answered for so long is killed and started again, labs go on; 0: never.",
+    )
     edge_workers: int = Field(default=0, ge=0, description="Threads of the edge; 0: half of the cores.")
 
 

@@ -20,7 +20,10 @@ from datalabs_standalone.probes import Answer, Probe
 _FIRST_PROBES_SECONDS = 0.05
 _SLOWEST_FIRST_PROBE_SECONDS = 0.5
 _STEADY_PROBES_SECONDS = 10.0
+_SILENT_PROBES_SECONDS = 2.0
 _SILENT_PROBES = 2
+_HUNG_PROBES = 3
+"""So often at least a part is asked in vain before it counts as hung: one late answer is the machine's fault."""
 _SHOWN_LINES = 12
 
 
@@ -44,7 +47,10 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PartPlan:
-    """How one part is started, asked and stopped; `start` returns the pid of a child of the supervisor."""
+    """How one part is started, asked and stopped; `start` returns the pid of a child of the supervisor.
+
+    One that was ready and has not answered for `hung_after` seconds is killed and started again.
+    """
 
     name: str
     start: Callable[[], Awaitable[int]]
@@ -53,6 +59,7 @@ class PartPlan:
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     stop_signal: int = signal.SIGTERM
     stop_within: float = 10.0
+    hung_after: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -101,8 +108,16 @@ class Listener(Protocol):
 class Keeper:
     """Starts one part, asks it whether it is ready, starts it again when it dies, and ends it."""
 
-    def __init__(self, *, plan: PartPlan, children: Children, listener: Listener) -> None:
+    def __init__(
+        self,
+        *,
+        plan: PartPlan,
+        children: Children,
+        listener: Listener,
+        steady_probes_seconds: float = _STEADY_PROBES_SECONDS,
+    ) -> None:
         self.plan = plan
+        self._steady = steady_probes_seconds
         self.status = PartStatus(name=plan.name)
         self.ready = asyncio.Event()
         self.failing = asyncio.Event()
@@ -161,8 +176,8 @@ class Keeper:
         if self._stopping.is_set():  # asked to end while it was being started
             _signal(pid, self.plan.stop_signal)
         self._listener.changed(self.status)
-        await self._watch(exited, began)
-        return how_it_ended(exited.result())
+        hung = await self._watch(exited, began)
+        return hung or how_it_ended(exited.result())
 
     async def _wait_to_restart(self, lived: float, died: str) -> None:
         delay = self._restarts.after(lived)
@@ -180,9 +195,12 @@ class Keeper:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
 
-    async def _watch(self, exited: asyncio.Future[int], began: float) -> None:
-        """Ask the part until it ends: quickly until it is ready, then every few seconds."""
-        pause, silent = _FIRST_PROBES_SECONDS, 0
+    async def _watch(self, exited: asyncio.Future[int], began: float) -> str:
+        """Ask the part until it ends, quickly until it is ready, then every few seconds; kill it when it hangs.
+
+        Returns why it was killed, if it was.
+        """
+        pause, silent, heard = _FIRST_PROBES_SECONDS, 0, time.monotonic()
         while not exited.done():
             asking = asyncio.ensure_future(self.plan.probe())
             either: set[asyncio.Future[Any]] = {asking, exited}
@@ -191,14 +209,32 @@ class Keeper:
                 asking.cancel()
                 break
             answer = self._answer_of(asking)
-            silent = 0 if answer.heard else silent + 1
+            silent, heard = (0, time.monotonic()) if answer.heard else (silent + 1, heard)
             if not self._stopping.is_set():
                 self._take(answer, silent, began)
-            if self.ready.is_set():
-                pause = _STEADY_PROBES_SECONDS
+                if self._hangs(silent, time.monotonic() - heard):
+                    _signal(self.status.pid or 0, signal.SIGKILL)
+                    await exited
+                    return f"did not answer for {time.monotonic() - heard:.0f} s and was killed"
+            if silent and self.status.took is not None:
+                pause = min(_SILENT_PROBES_SECONDS, self._steady)
+            elif self.ready.is_set():
+                pause = self._steady
             else:
                 pause = min(_SLOWEST_FIRST_PROBE_SECONDS, max(pause, (time.monotonic() - began) / 20))
             await asyncio.wait({exited}, timeout=pause)
+        return ""
+
+    def _hangs(self, silent: int, since: float) -> bool:
+        """Tell whether a part that was ready has been silent for too long."""
+        after = self.plan.hung_after
+        return (
+            after is not None
+            and self.status.took is not None
+            and silent >= _HUNG_PROBES
+            and since >= after
+            and self.status.pid is not None
+        )
 
     @staticmethod
     def _answer_of(asking: "asyncio.Future[Answer]") -> Answer:

@@ -66,6 +66,7 @@ def prepare(state: StateFolder, options: UpOptions) -> Blueprint:
         subscriber_password=configuration.nats_passwords[credentials.SUBSCRIBER],
         postgres_socket=str(postgres_server(state, configuration).socket),
         envoy_admin=str(_admin_socket(state)),
+        hung_seconds=configuration.hung_seconds,
         programs={one.name: one for one in programs},
     )
 

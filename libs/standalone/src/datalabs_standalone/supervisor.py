@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
@@ -51,6 +52,7 @@ class Supervisor:
         self._reporter = reporter
         self._children = children
         self._began = began
+        self._status_file = state.run / "status.json"
         self._remembered = RunningParts(state.run / "parts.json")
         self._stored: dict[str, ProcessRef] = {}
         self._keepers = {
@@ -83,6 +85,7 @@ class Supervisor:
                 await self._end_parts()
             server.close()
             self._state.control_socket.unlink(missing_ok=True)
+            self._status_file.unlink(missing_ok=True)
             self._stored.clear()
             self._remember()
             self._children.close()
@@ -169,7 +172,16 @@ class Supervisor:
                 self._stored[part.name] = found
         if gone:
             self._remember()
+        self._write_status()
         self._reporter.changed(part)
+
+    def _write_status(self) -> None:
+        """Write for the observer, who tells operators, how all parts are; nothing depends on it after a crash."""
+        fresh = self._status_file.with_suffix(".new")
+        document = {"parts": [keeper.status.document() for keeper in self._keepers.values()]}
+        with contextlib.suppress(OSError):
+            fresh.write_text(json.dumps(document), encoding="utf-8")
+            fresh.replace(self._status_file)
 
     def _remember(self) -> None:
         try:

@@ -84,6 +84,7 @@ def python_part(
     probe: Callable[[], Awaitable[Answer]] = always_ready,
     stop_signal: int = signal.SIGTERM,
     stop_within: float = 5.0,
+    hung_after: float | None = None,
 ) -> PartPlan:
     """Return a part that is a real process running one piece of Python."""
     log = folder / f"{name}.log"
@@ -109,4 +110,5 @@ def python_part(
         policy=QUICK,
         stop_signal=stop_signal,
         stop_within=stop_within,
+        hung_after=hung_after,
     )
