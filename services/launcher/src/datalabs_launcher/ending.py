@@ -22,6 +22,8 @@ from datalabs_launcher.timeline import step_documents
 
 SUBMIT_SECONDS = 1.5
 """How long the end of a lab waits for a submission that is still on its way; reconciling finds a later one."""
+STUCK = timedelta(seconds=30)
+STUCK_TEXT = "Its machine does not say that it has ended; it is asked again until it does"
 LOG_LINES = 400
 """Lines asked of the scheduler; what is stored is less."""
 LOG_SECONDS = 5.0
@@ -87,9 +89,17 @@ class Ending:
                 return await self.finish(record, seen)
             await self._life.scheduler.stop(record.job_id, grace=self._grace(record, now))
         except SchedulerAwayError:
-            return waiting(record, again)
+            return waiting(await self._say_stuck(record, now), again)
+        record = await self._say_stuck(record, now)
         await self._life.crash_points.reached("stop_asked", record.id)
         return waiting(record, again)
+
+    async def _say_stuck(self, record: LabRecord, now: datetime) -> LabRecord:
+        """Say so when a lab should have ended long ago: it is asked again until there is evidence, and never given up."""
+        late = record.state_since + timedelta(seconds=record.specification.stop_seconds) + STUCK
+        if now < late or record.progress_text == STUCK_TEXT:
+            return record
+        return await self._life.journal.write(record, Change(at=now, text=STUCK_TEXT))
 
     def _grace(self, record: LabRecord, now: datetime) -> float:
         """Return the seconds left between the request to end and the kill; a lab that never was ready gets few."""

@@ -147,6 +147,7 @@ class LabRecord:
     def contract(self) -> Lab:
         """Return the lab as everybody sees it."""
         launching = self.state in {LabState.QUEUED, LabState.PREPARING, LabState.STARTING}
+        launching = launching or (self.state is LabState.STOPPING and self.progress_text != "")
         return Lab(
             id=self.id,
             name=self.name,

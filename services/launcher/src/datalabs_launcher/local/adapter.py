@@ -56,7 +56,7 @@ class _Job:
         self.told: tuple[object, ...] | None = None
         self.sampled: meters.Rate | None = None
         self.judged: meters.Rate | None = None
-        self.scratch = _scratch_of(attempt)
+        self.scratch: meters.Scratch | None = None
 
     @property
     def ended(self) -> bool:
@@ -355,6 +355,7 @@ class LocalScheduler:
         use = meters.measure(dict(job.attempt.spec["cgroups"]), job.state["shim"])
         if job.sampled is None:
             job.sampled = meters.Rate(now - max(0.1, time.time() - job.state["started"]), 0.0)
+            job.scratch = _scratch_of(job.attempt)
         network = job.attempt.spec.get("network")
         received, sent = (meters.traffic(network["interface"]) if network else None) or (None, None)
         return Sample(
