@@ -204,9 +204,10 @@ class Environments:
                 (draft / MARK).write_text(json.dumps(mark))
                 await asyncio.to_thread(_settle, draft, closed=not self._shared_files)
                 draft.rename(path)
-            except BaseException:
-                await asyncio.shield(asyncio.to_thread(_remove, draft))
+            except Exception:
+                await asyncio.to_thread(_remove, draft)
                 raise
+            # Cancelled, because the launcher stops, it stays: removing takes seconds, and the next build begins with it.
             self._lock_of(path.name).unlink(missing_ok=True)
 
     async def _build(self, draft: Path, process: ProcessRuntime) -> AsyncIterator[EnvironmentProgress]:
