@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import secrets
 import socket
@@ -126,6 +127,24 @@ async def seen(home: Path) -> list[str]:
     return lines
 
 
+def screenshot(own: Path) -> bytes:
+    """Return a picture of a machine's screen, taken by QEMU into the folder that it may write."""
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.settimeout(20)
+        monitor.connect(str(own / "qmp.sock"))
+        with monitor.makefile("rw") as lines:
+            lines.readline()
+            for command in (
+                {"execute": "qmp_capabilities"},
+                {"execute": "screendump", "arguments": {"filename": "/vm/screen.png", "format": "png"}},
+            ):
+                lines.write(json.dumps(command) + "\n")
+                lines.flush()
+                while "return" not in (answer := json.loads(lines.readline())):
+                    assert "error" not in answer, answer
+    return (own / "screen.png").read_bytes()
+
+
 async def test_a_linux_machine_to_its_desktop_and_back(platform: RunningPlatform, ada: Datalabs) -> None:
     lab = await ada.launch("linux-desktop")
     home = platform.state / "volumes" / "home" / "ada"
@@ -151,6 +170,11 @@ async def test_a_linux_machine_to_its_desktop_and_back(platform: RunningPlatform
     scratch = platform.state / "volumes" / "scratch" / lab.id
     assert (scratch / "mine").read_text() == "kept\n"
     assert (scratch / "mine").stat().st_uid == uid
+
+    picture = await asyncio.to_thread(screenshot, platform.state / "labs" / f"lab-{lab.id}-01" / "vm")
+    (REPOSITORY / "build" / "linux-desktop.png").write_bytes(picture)
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 5_000, "an empty screen is a picture of some hundred bytes"
 
     await lab.stop()
     ended = await lab.ended(timeout=90)
