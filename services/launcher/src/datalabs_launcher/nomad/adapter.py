@@ -156,8 +156,13 @@ class NomadScheduler:
     async def notices(self, runtime: Runtime) -> list[str]:
         """Return what a person should know before launching here."""
         self._check()
+        settings = self._settings
         if runtime is Runtime.PROCESS:
             return ["Process labs on the cluster are not kept apart from one another."]
+        if runtime is Runtime.CONTAINER and not settings.nomad_network:
+            return ["Container labs on the cluster reach one another and services of their machine."]
+        if runtime is Runtime.VM and not settings.nomad_allow_raw_exec:
+            return ["What a virtual machine writes outside your home and scratch goes with it."]
         return []
 
     async def refuses(self, runtime: Runtime, *, operator: bool) -> str | None:
