@@ -10,6 +10,7 @@ import pytest_asyncio
 from joserfc.jwk import ECKey
 from sqlalchemy import select
 
+from datalabs_contracts.datalabs import Runtimes
 from datalabs_contracts.labs import Lab, LabFact, LabState, LaunchBody, LaunchLab
 from datalabs_launcher.assembly import Launcher, assemble
 from datalabs_launcher.config import LauncherSettings
@@ -26,7 +27,7 @@ from datalabs_runtime.outbox import Outbox
 from datalabs_runtime.service import Loop, Part
 from datalabs_testing.clock import FakeClock
 
-from .fake_neighbours import FakeNeighbours
+from .fake_neighbours import RUNTIMES, FakeNeighbours
 from .fake_scheduler import FakeScheduler
 
 ADA = Owner(username="ada", uid=200_001, unlimited=False)
@@ -224,13 +225,14 @@ async def make_rig(database: Any, tmp_path: Path) -> AsyncIterator[Callable[...,
         *,
         clock: Clock | None = None,
         crash_points: CrashPoints | None = None,
+        runtimes: Runtimes = RUNTIMES,
         **settings: Any,
     ) -> Rig:
         now = clock or SystemClock()
         rig = Rig(
             database=await database("launcher"),
             scheduler=scheduler or FakeScheduler(now.now),
-            neighbours=FakeNeighbours(tmp_path),
+            neighbours=FakeNeighbours(tmp_path, runtimes),
             clock=now,
             settings=LauncherSettings(**{**(HASTE if clock is None else {}), **settings}),
             tokens=LabTokens(key=ECKey.generate_key("P-256"), clock=now),

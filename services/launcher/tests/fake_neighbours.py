@@ -39,6 +39,7 @@ from datalabs_runtime.rpc import RpcClient
 SIZES = {
     "small": Size(name="small", title="Small", cores=0.5, memory_mib=768),
     "large": Size(name="large", title="Large", cores=8, memory_mib=8192),
+    "gpu": Size(name="gpu", title="One GPU", cores=1, memory_mib=1024, gpus=1, gpu_name="nvidia/gpu/L40S"),
     "huge": Size(name="huge", title="Huge", cores=500, memory_mib=999_999),
 }
 RUNTIMES = Runtimes(
@@ -49,7 +50,8 @@ RUNTIMES = Runtimes(
 class FakeNeighbours(RpcClient):
     """Answers in the place of the other services; `down` names services that do not answer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, runtimes: Runtimes = RUNTIMES) -> None:
+        self.runtimes = runtimes
         self.folder = folder
         self.down: set[str] = set()
         self.calls: Counter[str] = Counter()
@@ -61,7 +63,7 @@ class FakeNeighbours(RpcClient):
         self.volumes_problem: ProblemError | None = None
         self.before: Callable[[str], Awaitable[None]] | None = None
         self.catalogue = [
-            EnvironmentSpecification(datalab="stub", version="1", runtimes=RUNTIMES, source="/content/stub")
+            EnvironmentSpecification(datalab="stub", version="1", runtimes=runtimes, source="/content/stub")
         ]
 
     async def call(  # type: ignore[override]
@@ -105,7 +107,7 @@ class FakeNeighbours(RpcClient):
             "version": "1",
             "kind": Kind.BATCH if query.datalab == "report" else Kind.WEB,
             "size": SIZES[query.size or "small"],
-            "runtimes": RUNTIMES,
+            "runtimes": self.runtimes,
             "ready_path": "/api/status",
             "open_path": "/lab?of={parameters[of]}",
             "ready_secret": True,

@@ -5,7 +5,7 @@ import contextlib
 import copy
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from datalabs_testing.nomad import FakeNomad, Node, NomadUnavailableError, Pace, running_agent
+from datalabs_testing.nomad import FakeNomad, Node, NomadUnavailableError, Pace, new_agent
 from datalabs_testing.nomad.agent import NomadAgent
 from datalabs_testing.waiting import eventually
 
@@ -179,23 +179,32 @@ JOB: dict[str, Any] = {
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def agent() -> AsyncIterator[NomadAgent]:
-    """A real agent for the whole run; where there is none its tests fail, loudly."""
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            found = await stack.enter_async_context(running_agent())
-        except NomadUnavailableError as error:
-            pytest.fail(f"THE NOMAD TIER CANNOT RUN: {error}", pytrace=False)
-        nodes = await found.request("GET", "/v1/nodes")
+async def agents() -> AsyncIterator[Callable[[], Awaitable[NomadAgent]]]:
+    """Give the real agent of the whole run, started when first needed; where there is none its tests fail, loudly."""
+    made: list[NomadAgent] = []
+
+    async def the_agent() -> NomadAgent:
+        if not made:
+            try:
+                made.append(await new_agent().start())
+            except NomadUnavailableError as error:
+                pytest.fail(f"THE NOMAD TIER CANNOT RUN: {error}", pytrace=False)
+        nodes = await made[0].request("GET", "/v1/nodes")
         if "mock_driver" not in nodes[0]["Drivers"]:
             pytest.fail(
                 "THE NOMAD TIER CANNOT RUN: this Nomad was built without its mock driver", pytrace=False
             )
-        yield found
+        return made[0]
+
+    yield the_agent
+    for agent in made:
+        await agent.aclose()
 
 
 @pytest_asyncio.fixture(params=["fake", pytest.param("real", marks=pytest.mark.nomad)])
-async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+async def cluster(
+    request: pytest.FixtureRequest, agents: Callable[[], Awaitable[NomadAgent]]
+) -> AsyncIterator[Cluster]:
     """A cluster of one node."""
     prefix = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:60]
     if request.param == "fake":
@@ -204,7 +213,7 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
             yield made
             await made.aclose()
         return
-    agent = request.getfixturevalue("agent")
+    agent = await agents()
     made = Cluster(agent.address, fake=None, prefix=prefix)
     yield made
     await made.aclose()

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ TARGETS: list[type[Target]] = [
     NomadDockerTarget,
     NomadRawExecTarget,
 ]
+
+NODE = re.compile(r"tests/contract/.*\[(?P<target>[a-z-]+)\]$")
 
 
 class Try:
@@ -140,16 +144,17 @@ async def _over(scheduler: Scheduler, job_id: str) -> bool:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def grounds() -> AsyncIterator[Callable[[type[Target]], Awaitable[Any]]]:
     """Give each target's shared ground, made when it is first needed."""
-    async with contextlib.AsyncExitStack() as stack:
-        made: dict[str, Any] = {}
+    made: dict[Any, tuple[type[Target], Any]] = {}
 
-        async def ground_of(kind: type[Target]) -> Any:
-            key = kind.ground.__func__.__qualname__  # type: ignore[attr-defined]
-            if key not in made:
-                made[key] = await stack.enter_async_context(kind.ground())
-            return made[key]
+    async def ground_of(kind: type[Target]) -> Any:
+        key = kind.ground.__func__  # type: ignore[attr-defined] - targets that share the method share the ground
+        if key not in made:
+            made[key] = (kind, await kind.ground())
+        return made[key][1]
 
-        yield ground_of
+    yield ground_of
+    for kind, ground in made.values():
+        await kind.raze(ground)
 
 
 @pytest_asyncio.fixture(
@@ -172,3 +177,19 @@ async def lab(request: pytest.FixtureRequest, tmp_path: Path, grounds: Any) -> A
         await made.sweep()
     finally:
         await target.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say for each target how its tests went."""
+    counted: dict[str, Counter[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            found = NODE.search(report.nodeid)
+            if found:
+                counted.setdefault(found["target"], Counter())[outcome] += 1
+    if counted:
+        terminalreporter.section("contract of schedulers")
+    for kind in TARGETS:
+        if kind.name in counted:
+            told = ", ".join(f"{number} {outcome}" for outcome, number in counted[kind.name].items())
+            terminalreporter.write_line(f"{kind.name:15} {told}")

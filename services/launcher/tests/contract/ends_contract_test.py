@@ -117,6 +117,17 @@ async def test_the_lab_itself_has_its_secrets(lab: Try) -> None:
     assert await lab.eventually(said)
 
 
+async def test_the_braces_of_a_command_are_its_own(lab: Try) -> None:
+    lab.needs("secrets" if lab.target.name == "fake-nomad" else "commands")
+    job, _ = await lab.ended(Does(braces=True, seconds=0))
+
+    async def said() -> bool:
+        lines, _ = await lab.scheduler.logs(job.job_id, lines=50)
+        return "home %{x}" in lines
+
+    assert await lab.eventually(said)
+
+
 async def test_what_a_lab_uses_is_measured(lab: Try) -> None:
     lab.needs("sample")
     job = await lab.running()

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +21,7 @@ from datalabs_testing.nomad import (
     NomadAgent,
     NomadUnavailableError,
     Pace,
-    running_agent,
+    new_agent,
 )
 
 from .images import IMAGE, image_present
@@ -120,13 +118,15 @@ class RealNomadTarget(NomadTarget):
     seconds = 45.0
 
     @classmethod
-    @asynccontextmanager
-    async def ground(cls) -> AsyncIterator[NomadAgent]:
+    async def ground(cls) -> NomadAgent:
         try:
-            async with running_agent() as agent:
-                yield agent
+            return await new_agent().start()
         except NomadUnavailableError as error:
             raise Unable(str(error)) from None
+
+    @classmethod
+    async def raze(cls, ground: NomadAgent) -> None:
+        await ground.aclose()
 
     async def open(self, ground: NomadAgent) -> None:
         self._agent = ground

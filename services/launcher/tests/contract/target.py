@@ -4,8 +4,6 @@ import itertools
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +24,8 @@ SECRET_NAME = "CONTRACT_SECRET"
 class Does:
     """What a lab does: print lines, then live on, exit, die of a signal or of hunger.
 
-    `seconds` is how long it waits before its end; None: it lives until it is stopped.
+    `seconds` is how long it waits before its end; None: it lives until it is stopped. `braces`: it says `home %{x}`, told
+    to do so with braces that mean something to its own shell only.
     """
 
     lines: int = 0
@@ -36,6 +35,7 @@ class Does:
     signal: int = 0
     eats: bool = False
     ignores: bool = False
+    braces: bool = False
 
     def line(self, number: int) -> str:
         """Return one of its lines."""
@@ -50,7 +50,9 @@ class Does:
             filler = "x" * self.width
             text = f'printf "%.{self.width}s\\n" "line $i {filler}"'
             parts.append(f"i=0; while [ $i -lt {self.lines} ]; do {text}; i=$((i+1)); done")
-        parts.append(f'echo "secret of ${{#{SECRET_NAME}}}"')
+        parts.append(f'echo "secret of $(printf %s "${SECRET_NAME}" | wc -c)"')
+        if self.braces:
+            parts.append('echo "${HOME:+home} %{x}"')
         if self.seconds is not None:
             parts.append(f"sleep {self.seconds}")
         if self.eats:
@@ -89,11 +91,13 @@ class Target(ABC):
 
     # -- the ground ------------------------------------------------------------------------------------------------
 
-    @classmethod
-    @asynccontextmanager
-    async def ground(cls) -> AsyncIterator[Any]:
+    @classmethod  # noqa: B027 - few share anything
+    async def ground(cls) -> Any:
         """Make what all tests of this target share. Raises `Unable`."""
-        yield None
+
+    @classmethod  # noqa: B027 - few share anything
+    async def raze(cls, ground: Any) -> None:
+        """Take it away again."""
 
     @abstractmethod
     async def open(self, ground: Any) -> None:

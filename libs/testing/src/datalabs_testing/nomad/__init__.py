@@ -1,6 +1,6 @@
 """Nomad for tests: an emulation on a real socket, and a harness for the real agent."""
 
-from datalabs_testing.nomad.agent import NomadAgent, NomadUnavailableError, running_agent
+from datalabs_testing.nomad.agent import NomadAgent, NomadUnavailableError, new_agent, running_agent
 from datalabs_testing.nomad.behaviour import Behaviour
 from datalabs_testing.nomad.fake import FakeNomad
 from datalabs_testing.nomad.listeners import Listening
@@ -16,5 +16,6 @@ __all__ = [
     "NomadAgent",
     "NomadUnavailableError",
     "Pace",
+    "new_agent",
     "running_agent",
 ]

@@ -230,11 +230,16 @@ class NomadAgent:
         }
 
 
+def new_agent(**settings: Any) -> NomadAgent:
+    """Return an agent in a new folder, not yet started. Raises `NomadUnavailableError` where none can run."""
+    binary()
+    return NomadAgent(folder=Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp")), **settings)
+
+
 @contextlib.asynccontextmanager
 async def running_agent(**settings: Any) -> AsyncIterator[NomadAgent]:
     """Run an agent in a new folder. Raises `NomadUnavailableError` where none can run."""
-    binary()
-    agent = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp")), **settings)
+    agent = new_agent(**settings)
     try:
         yield await agent.start()
     finally:
