@@ -44,7 +44,7 @@ test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (instal
 
 test-nomad: $(SETUP) ## labs on a real Nomad agent, which the tests start themselves (NOMAD_BINARY, else `nomad` on PATH)
 	@mkdir -p build
-	@$(PYTEST) -m nomad services libs tests $(JUNIT) $(TEST)
+	@tools/nomad.sh $(PYTEST) -m nomad services libs tests $(JUNIT) $(TEST)
 
 test-chaos: $(SETUP) $(DASHBOARD) ## harm every part at every step of labs' lives, each pair once; DATALABS_CHAOS_SEED=n repeats a selection
 	@mkdir -p build
@@ -62,12 +62,12 @@ vm-image: ## build the disk of the Linux desktop under build/vm (needs root and 
 
 test-vm: $(SETUP) ## the tests with real virtual machines; the slow one needs `make vm-image`
 	@mkdir -p build
-	@$(PYTEST) -m vm $(JUNIT) $(TEST)
+	@tools/vm.sh $(PYTEST) -m "vm and not nomad" $(JUNIT) $(TEST)
 
 test-docker: $(SETUP) ## container labs and their images on a real Docker engine; builds the images first
 	@mkdir -p build
-	@$(BIN)/python tools/images.py build notebook topcat
-	@$(PYTEST) -m docker services images $(JUNIT) $(TEST)
+	@tools/docker.sh $(BIN)/python tools/images.py build notebook topcat
+	@tools/docker.sh $(PYTEST) -m "docker and not nomad" services images $(JUNIT) $(TEST)
 
 base-image: $(SETUP) ## have debian:12-slim: as it is, from a registry, or made from Debian's packages with this site's settings
 	@$(BIN)/python tools/images.py base
