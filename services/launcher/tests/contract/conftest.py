@@ -18,10 +18,12 @@ from .container_target import ContainerTarget
 from .nomad_targets import FakeNomadTarget, NomadDockerTarget, NomadRawExecTarget
 from .process_target import ProcessTarget
 from .target import LIVES, Does, Target, Unable
+from .vm_target import VmTarget
 
 TARGETS: list[type[Target]] = [
     ProcessTarget,
     ContainerTarget,
+    VmTarget,
     FakeNomadTarget,
     NomadDockerTarget,
     NomadRawExecTarget,
@@ -52,6 +54,7 @@ class Try:
         """Start another adapter."""
         adapter = self.target.adapter()
         await adapter.start()
+        await self.target.warm(adapter)
         self.adapters.append(adapter)
         return adapter
 

@@ -16,6 +16,7 @@ FLOOD = 2**20
 
 
 async def test_an_end_has_its_code_and_the_schedulers_time(lab: Try) -> None:
+    lab.needs("commands")
     before = datetime.now(tz=UTC)
     _, good = await lab.ended(Does(seconds=0))
     _, bad = await lab.ended(Does(seconds=0.3, code=7))
@@ -54,6 +55,7 @@ async def test_out_of_memory_is_told_from_a_crash(lab: Try) -> None:
 
 
 async def test_logs_are_there_after_the_end(lab: Try) -> None:
+    lab.needs("commands")
     does = Does(lines=3, seconds=0)
     job, _ = await lab.ended(does)
     expected = [does.line(number)[: does.width].rstrip() for number in range(3)]
@@ -69,6 +71,7 @@ async def test_logs_are_there_after_the_end(lab: Try) -> None:
 
 
 async def test_long_logs_are_cut_to_their_end(lab: Try) -> None:
+    lab.needs("commands")
     job, _ = await lab.ended(Does(lines=1500, width=40, seconds=0))
 
     async def said() -> Any:
@@ -83,6 +86,7 @@ async def test_long_logs_are_cut_to_their_end(lab: Try) -> None:
 
 
 async def test_a_flood_of_log_is_bounded_and_its_end_is_kept(lab: Try) -> None:
+    lab.needs("commands")
     job, _ = await lab.ended(Does(lines=60, width=50_000, seconds=0))
 
     async def said() -> Any:
@@ -158,7 +162,7 @@ async def test_machines_and_what_is_taken_of_them_are_known(lab: Try) -> None:
 
     after = await lab.eventually(taken)
     assert after.cores_taken - before.cores_taken == 0.5
-    assert after.memory_taken_mib - before.memory_taken_mib == 128
+    assert after.memory_taken_mib - before.memory_taken_mib == lab.target.memory_mib
     assert (after.cores, after.memory_mib) == (before.cores, before.memory_mib)
     assert sum(node.labs for node in after.nodes) == sum(node.labs for node in before.nodes) + 1
 

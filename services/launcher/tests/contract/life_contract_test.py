@@ -152,6 +152,7 @@ async def test_a_purged_job_is_gone_for_good(lab: Try) -> None:
 
 
 async def test_each_change_is_told(lab: Try) -> None:
+    lab.needs("commands")
     heard = lab.listen()
     await asyncio.sleep(0)
     job, _ = await lab.ended(Does(seconds=0.5, code=3))
@@ -177,6 +178,7 @@ async def test_what_happens_between_subscribing_and_reading_is_not_missed(lab: T
 
 
 async def test_what_happened_while_nobody_looked_is_found_by_the_next_list(lab: Try) -> None:
+    lab.needs("commands")
     job = await lab.running(Does(seconds=1.5, code=9))
     began = await lab.scheduler.get(job.job_id)
     await lab.adapters.pop().aclose()

@@ -82,6 +82,7 @@ class Target(ABC):
     marks: ClassVar[tuple[str, ...]] = ()
     lacks: ClassVar[dict[str, str]] = {}
     """Abilities that it has not got, and why: `memory`, `signals`, `away`, `secrets`, `image`, `commands`, `sample`."""
+    memory_mib: ClassVar[int] = 128
     seconds: ClassVar[float] = 20.0
     """How long the slowest thing may take."""
 
@@ -115,6 +116,9 @@ class Target(ABC):
 
     async def heal(self) -> None:  # noqa: B027 - not all can be away
         """Let it be there again."""
+
+    async def warm(self, adapter: Scheduler) -> None:  # noqa: B027 - few need anything
+        """Let an adapter that was just started make ready what the labs under test need."""
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
@@ -150,7 +154,7 @@ class Target(ABC):
             runtime=self.runtime,
             source="",
             cores=0.5,
-            memory_mib=128,
+            memory_mib=self.memory_mib,
             disk_mib=64,
             port=free_port(),
             ready_path="/",
