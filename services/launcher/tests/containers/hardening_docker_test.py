@@ -104,7 +104,6 @@ async def test_rights_cannot_be_gained(bench: Any) -> None:
             "make a disk": "import os, stat; os.mknod('/tmp/disk', 0o600 | stat.S_IFBLK, os.makedev(8, 0))",
             "raw packets": "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
             "sniff": "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
-            "a lower port's owner": "open('/proc/1/environ').read()",
             "kernel settings": "open('/proc/sys/kernel/hostname', 'w').write('x')",
             "kernel memory": "open('/proc/kcore', 'rb').read(1)",
             "own user namespace": (
