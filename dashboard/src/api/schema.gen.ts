@@ -1928,6 +1928,11 @@ export interface components {
             runtime?: components["schemas"]["Runtime"] | null;
             /** Queue Position */
             queue_position?: number | null;
+            /**
+             * Expected Start At
+             * @description When it may get its turn in the queue, judged by past runs.
+             */
+            expected_start_at?: string | null;
             /** Expected Seconds */
             expected_seconds?: number | null;
             /**
@@ -3933,6 +3938,7 @@ export interface operations {
                      *       },
                      *       "runtime": "process",
                      *       "queue_position": null,
+                     *       "expected_start_at": null,
                      *       "expected_seconds": 0.6,
                      *       "expected_phases": {
                      *         "queued": 0.02,

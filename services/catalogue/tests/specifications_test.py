@@ -32,6 +32,17 @@ async def test_defaults_are_filled(filled: Any) -> None:
     assert found.runtimes.order == [Runtime.PROCESS]
 
 
+async def test_a_datalab_may_bound_the_sizes(desk: Any) -> None:
+    desk.write("hungry", ours={"bounds": {"min_memory_mib": 1024}})
+    desk.write("modest", ours={"bounds": {"max_cores": 1}})
+    desk.write("impossible", ours={"bounds": {"min_gpus": 1}})
+    await desk.importer.refresh()
+    for datalab, size in (("hungry", "large"), ("modest", "small"), ("impossible", "large")):
+        found = await desk.specifications.specify(SpecificationQuery(datalab=datalab))
+        assert found.size.name == size
+    assert (await refused(desk, datalab="hungry", size="small")).code is ProblemCode.UNKNOWN_SIZE
+
+
 async def test_choices_count(filled: Any) -> None:
     query = SpecificationQuery(
         datalab="radio", version="1.0", size="small", parameters={"years": 5}, collections=["iers", "iers"]

@@ -79,7 +79,7 @@ class FakeNeighbours(RpcClient):
         if self.before is not None:
             await self.before(operation.name)
         if operation.service in self.down:
-            raise ProblemError(ProblemCode.SERVICE_UNAVAILABLE)
+            raise ProblemError(ProblemCode.SERVICE_UNAVAILABLE, f"{operation.service} is away")
         answers: dict[str, Callable[[Any], Contract]] = {
             GET_SPECIFICATION.name: self._specification,
             LIST_ENVIRONMENTS.name: lambda _: Page[EnvironmentSpecification](items=self.catalogue),

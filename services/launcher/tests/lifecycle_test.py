@@ -174,6 +174,7 @@ async def test_a_bug_of_ours_ends_a_launch_in_the_end(make_rig: MakeRig) -> None
     clock = FakeClock()
     rig = await make_rig(Breaks(clock.now), clock=clock)
     record = await rig.launch()
+    await rig.until(record.id, LabState.STARTING)
     for _ in range(9):
         await rig.pass_time(11)
     ended = await rig.until(record.id, FAILED)
@@ -191,7 +192,7 @@ async def test_volumes_that_cannot_be_made_end_the_launch(rig: Rig) -> None:
 async def test_a_storage_that_is_away_is_waited_for(rig: Rig) -> None:
     rig.neighbours.down.add("storage")
     record = await rig.launch()
-    await rig.eventually(lambda: _text_has(rig, record.id, "storage"))
+    await rig.eventually(lambda: _text_has(rig, record.id, "storage"), lambda: rig.lab(record.id))
     rig.neighbours.down.clear()
     await rig.until(record.id, READY)
 

@@ -39,6 +39,25 @@ class Size(Contract):
     node_class: str | None = None
 
 
+class SizeBounds(Contract):
+    """What a datalab needs at least and can use at most; sizes outside are not offered. Memory in MiB."""
+
+    min_cores: float = Field(default=0, ge=0)
+    max_cores: float | None = Field(default=None, gt=0)
+    min_memory_mib: int = Field(default=0, ge=0)
+    max_memory_mib: int | None = Field(default=None, gt=0)
+    min_gpus: int = Field(default=0, ge=0)
+    max_gpus: int | None = Field(default=None, ge=0)
+
+    def hold(self, size: Size) -> bool:
+        """Return whether a size lies within."""
+        return (
+            self.min_cores <= size.cores <= (self.max_cores or size.cores)
+            and self.min_memory_mib <= size.memory_mib <= (self.max_memory_mib or size.memory_mib)
+            and self.min_gpus <= size.gpus <= (size.gpus if self.max_gpus is None else self.max_gpus)
+        )
+
+
 class Citation(Contract):
     """How to cite; `text` is ready to copy."""
 

@@ -11,6 +11,7 @@ from datalabs_contracts.datalabs import (
     Kind,
     ProcessRuntime,
     Runtime,
+    SizeBounds,
     VmRuntime,
 )
 from datalabs_contracts.ids import CollectionId, SizeName, Slug
@@ -72,6 +73,9 @@ class Extension(_Ours):
     activity: str = Field(default="", pattern="^(jupyter)?$")
     sizes: list[SizeName] = Field(default_factory=list, description="By default all of the site's.")
     default_size: SizeName | None = None
+    bounds: SizeBounds = Field(
+        default=SizeBounds(), description="What it needs and can use of cores, memory and devices."
+    )
     parameters: dict[str, Any] = Field(default_factory=dict, description="A JSON Schema of type object.")
     collections: list[CollectionId] = Field(default_factory=list)
     starters: list[str] = Field(

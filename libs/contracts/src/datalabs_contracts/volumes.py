@@ -54,7 +54,8 @@ class PrepareVolumes(Contract):
     )
     starters_name: str = Field(default="", description="The folder of the home that takes them.")
     renew: bool = Field(
-        default=False, description="The lab's scratch may have been removed after its time: make an empty one."
+        default=False,
+        description="The lab's scratch may have been removed after its time: make an empty one.",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from datalabs_contracts.base import Contract
-from datalabs_contracts.datalabs import Citation, Contact, Datalab, IdlePolicy, Kind, Runtimes
+from datalabs_contracts.datalabs import Citation, Contact, Datalab, IdlePolicy, Kind, Runtimes, SizeBounds
 
 
 class VersionSpecification(Contract):
@@ -22,6 +22,7 @@ class VersionSpecification(Contract):
     activity: str
     sizes: list[str]
     default_size: str | None
+    bounds: SizeBounds = SizeBounds()
     parameters: dict[str, Any] = Field(default_factory=dict)
     collections: list[str]
     starters: list[str]

@@ -178,6 +178,7 @@ def _specification(
         activity=extension.activity,
         sizes=list(extension.sizes),
         default_size=extension.default_size,
+        bounds=extension.bounds,
         parameters=extension.parameters,
         collections=list(dict.fromkeys(extension.collections)),
         starters=list(dict.fromkeys(extension.starters)),

@@ -16,9 +16,13 @@ class Sizes:
         return [size.name for size in self.all]
 
     def of(self, specification: VersionSpecification) -> list[Size]:
-        """Return the sizes of a version: those that it names and the site has, all when it has none of them."""
-        named = [size for size in self.all if size.name in specification.sizes]
-        return named or self.all
+        """Return the sizes of a version: those that it names and the site has, all when it has none of them.
+
+        Of these, those within its bounds; when there is none the largest, which comes nearest to what it needs.
+        """
+        named = [size for size in self.all if size.name in specification.sizes] or self.all
+        fitting = [size for size in named if specification.bounds.hold(size)]
+        return fitting or [max(named, key=lambda size: (size.memory_mib, size.cores, size.gpus))]
 
     def default_of(self, specification: VersionSpecification) -> Size:
         """Return the size of a launch that names none."""
