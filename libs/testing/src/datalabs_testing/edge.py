@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import json
 import shutil
-import socket
 import sysconfig
 import tempfile
 import time
@@ -19,16 +18,10 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from datalabs_standalone.edge import EdgeSettings, write_config
+from datalabs_testing.ports import free_port as free_port  # noqa: PLC0414 - handed on
 
 LAB = "k3v9x2mmpq"
 KEY = bytes(range(32))
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -12,7 +12,7 @@ from datalabs_contracts.datalabs import Kind, Runtime
 from datalabs_contracts.volumes import Mount
 from datalabs_launcher.placement import HOME, SCRATCH
 from datalabs_launcher.scheduler import LabJob, Scheduler
-from datalabs_testing.edge import free_port
+from datalabs_testing.ports import free_port
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 UID = 20_001

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from datalabs_testing.edge import free_port
+from datalabs_testing.ports import free_port
 
 START_TIMEOUT = 60.0
 """Seconds until the agent has a leader and a node that takes work."""
