@@ -35,7 +35,7 @@ async def call(agent: NomadAgent, token: str, method: str, path: str, body: obje
 async def guarded() -> AsyncIterator[tuple[NomadAgent, str, str]]:
     """An agent with ACL; the operator's token, and one with the policy that ships for the launcher."""
     agent = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="na-", dir="/tmp")), acl=True)
-    await agent.start()
+    await agent.start(node=False)
     master = (await agent.request("POST", "/v1/acl/bootstrap"))["SecretID"]
     await call(agent, master, "POST", "/v1/namespace/labs", {"Name": "labs"})
     policy = {"Name": "datalabs-launcher", "Rules": POLICY.read_text()}

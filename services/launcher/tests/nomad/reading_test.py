@@ -110,6 +110,11 @@ KILLING = event("Killing", 3)
         (allocation("failed", *BEGUN, TERMINATED), {}, {"exit_code": 137, "signal": 9, "asked": False}),
         (allocation("complete", *BEGUN, KILLING, TERMINATED), {"stop": True}, {"signal": 9, "asked": True}),
         (
+            allocation("failed", *BEGUN, event("Signaling", 3, signal="SIGKILL"), TERMINATED),
+            {"stop": True},
+            {"signal": 9, "asked": True},
+        ),
+        (
             allocation("failed", *BEGUN, event("Terminated", 2, exit_code="3", oom_killed="false"), KILLING),
             {"stop": True},
             {"exit_code": 3, "asked": False},

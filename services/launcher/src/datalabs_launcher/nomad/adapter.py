@@ -25,7 +25,7 @@ from datalabs_launcher.nomad.errors import JobExistsError, NomadRejectedError
 from datalabs_launcher.nomad.follower import Follower
 from datalabs_launcher.nomad.images import Images, fetch_id
 from datalabs_launcher.nomad.job import PREFIX, Cluster, job_of, meta_of, secrets_of
-from datalabs_launcher.nomad.observing import OVER, Known, observe
+from datalabs_launcher.nomad.observing import KILL, OVER, Known, observe
 from datalabs_launcher.nomad.pacing import Paces
 from datalabs_launcher.nomad.stream import EventStream
 from datalabs_launcher.nomad.tasks import MAIN
@@ -282,7 +282,7 @@ class NomadScheduler:
         with contextlib.suppress(SchedulerAwayError):
             for one in await self._client.allocations_of(job_id):
                 if one.get("ClientStatus") not in OVER:
-                    await self._client.signal(str(one["ID"]), task=MAIN, signal="SIGKILL")
+                    await self._client.signal(str(one["ID"]), task=MAIN, signal=KILL)
         self._kills.pop(job_id, None)
 
     async def purge(self, job_id: str) -> None:

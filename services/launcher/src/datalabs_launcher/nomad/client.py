@@ -305,9 +305,8 @@ class NomadClient:
         """Return what an error of the library means."""
         response = getattr(error, "nomad_resp", None)
         if not isinstance(response, requests.Response):
-            return SchedulerAwayError(
-                f"Nomad at {self._settings.address} does not answer: {response or error}"
-            )
+            said = _plain(str(response or error))
+            return SchedulerAwayError(f"Nomad at {self._settings.address} does not answer: {said}")
         text = response.text.strip() or f"HTTP {response.status_code}"
         if response.status_code == requests.codes.forbidden or "Permission denied" in text:
             self._threads.requester = None  # its token may have been changed

@@ -21,6 +21,7 @@ SIGNALS = range(129, 129 + 64)
 """Exit codes by which a container's init tells that a signal killed the lab: 128 and the signal's number."""
 FAILURES = {"Driver Failure", "Setup Failure", "Failed Artifact Download", "Failed Validation"}
 PREEMPTED = "preempted"
+KILL = "SIGKILL"
 
 
 @dataclass
@@ -184,7 +185,7 @@ def _unknown_since(allocation: Document) -> datetime | None:
 def _ended(known: Known, allocation: Document, task: Document, at: datetime) -> JobEnd:
     events: Sequence[Document] = task.get("Events") or []
     terminated = next((one for one in reversed(events) if one.get("Type") == "Terminated"), None)
-    killing = next((position for position, one in enumerate(events) if one.get("Type") == "Killing"), None)
+    killing = next((position for position, one in enumerate(events) if _kills(one, stopped=known.stop)), None)
     asked = killing is not None and (terminated is None or events.index(terminated) > killing)
     text, blame = _cause(known, allocation, events)
     asked = asked or (terminated is None and not text and (known.stop or _ended_by_nomad(allocation)))
@@ -207,6 +208,12 @@ def _ended(known: Known, allocation: Document, task: Document, at: datetime) -> 
         asked=asked,
         text=text,
     )
+
+
+def _kills(event: Document, *, stopped: bool) -> bool:
+    """Return whether an event is an end that was asked for: Nomad's, or ours when the node had not heard of the stop."""
+    ours = event.get("Type") == "Signaling" and (event.get("Details") or {}).get("signal") == KILL
+    return event.get("Type") == "Killing" or (stopped and ours)
 
 
 def _ended_by_nomad(allocation: Document) -> bool:
