@@ -10,14 +10,13 @@ import pytest
 
 from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
 from datalabs_contracts.volumes import Mount
-from datalabs_launcher.containers.disk import written
 from datalabs_launcher.containers.engine import split_name
 from datalabs_launcher.containers.folders import About, Evidence, Record
-from datalabs_launcher.containers.guard import over_disk
 from datalabs_launcher.containers.images import Layers, ports_of
 from datalabs_launcher.containers.logs import rows
 from datalabs_launcher.containers.observing import instant, observation
 from datalabs_launcher.containers.specification import Place, document_of, own_files, port_of
+from datalabs_launcher.local.disk import over_its_size, written
 from datalabs_launcher.scheduler import JobState, LabJob
 
 GOLDEN = Path(__file__).with_name("data") / "topcat.json"
@@ -239,10 +238,12 @@ def test_what_is_written_is_counted_once_and_no_further_than_needed(tmp_path: Pa
 def test_sparse_files_count_as_what_they_take(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2**30)
-    about = dataclasses.replace(ABOUT, scratch=(str(tmp_path),))
-    assert over_disk(about, None, 1) is None
+    assert over_its_size([str(tmp_path)], disk_mib=1, files_per_mib=1) is None
     (tmp_path / "full").write_bytes(b"x" * 2**21)
-    assert over_disk(about, None, 1) == "Its scratch holds more than its 1 MiB."
+    assert (
+        over_its_size([str(tmp_path)], disk_mib=1, files_per_mib=1)
+        == "Its scratch holds more than its 1 MiB."
+    )
 
 
 def test_records_keep_what_was_seen(tmp_path: Path) -> None:

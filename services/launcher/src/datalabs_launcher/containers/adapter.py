@@ -22,9 +22,10 @@ from datalabs_launcher.containers.engine import Document, Engine, EngineRefusedE
 from datalabs_launcher.containers.folders import About, Record, Records
 from datalabs_launcher.containers.guard import Guard
 from datalabs_launcher.containers.house import House
+from datalabs_launcher.containers.measuring import Measuring
 from datalabs_launcher.containers.specification import ATTEMPT_LABEL, JOB_LABEL, LAB_LABEL, labels_of
 from datalabs_launcher.containers.stopping import Stopping
-from datalabs_launcher.local import activity, meters, pacing
+from datalabs_launcher.local import pacing
 from datalabs_launcher.local.config import LocalSettings
 from datalabs_launcher.local.news import Watchers
 from datalabs_launcher.scheduler import (
@@ -66,7 +67,7 @@ class ContainerScheduler:
             api_port=api_port,
         )
         self._records = Records(self._house.layout.labs / ".containers")
-        self._guard = Guard(containers, end=self._kill)
+        self._guard = Guard(containers, files_per_mib=settings.files_per_mib, end=self._kill)
         self._stopping = Stopping(self._engine, over=self._refresh)
         self._watchers = Watchers()
         self._pace = pacing.Pace(
@@ -74,8 +75,7 @@ class ContainerScheduler:
         )
         self._seen: dict[str, Observation] = {}
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._sampled: dict[str, meters.Rate] = {}
-        self._judged: dict[str, meters.Rate] = {}
+        self._measuring = Measuring(self._engine, self._guard)
         self._up = False
         self._answered_once = False
         self._first = asyncio.Event()
@@ -211,8 +211,7 @@ class ContainerScheduler:
         if seen.state is JobState.RUNNING and container is not None:
             driver = container.get("GraphDriver") or {}
             layer = None if record.about.read_only else (driver.get("Data") or {}).get("UpperDir")
-            groups = observing.cgroups_of(int(container["State"]["Pid"]))
-            self._guard.watch(record, groups=groups, layer=layer)
+            self._guard.watch(record, pid=int(container["State"]["Pid"]), layer=layer)
         elif seen.state is JobState.ENDED:
             self._guard.drop(record.job_id)
             self._house.rest(record.about.address, seen.end.ended_at.timestamp() if seen.end else time.time())
@@ -358,8 +357,7 @@ class ContainerScheduler:
         self._house.layout.note_purged(job_id)
         await asyncio.to_thread(record.remove)
         self._seen.pop(job_id, None)
-        self._sampled.pop(job_id, None)
-        self._judged.pop(job_id, None)
+        self._measuring.forget(job_id)
         self._submitting.pop(job_id, None)
 
     async def get(self, job_id: str) -> Observation | None:
@@ -387,8 +385,7 @@ class ContainerScheduler:
 
     async def owns_listener(self, job_id: str) -> bool | None:
         """Its address is its own network's: whoever listens there is the lab."""
-        seen = self._seen.get(job_id)
-        return True if seen is not None and seen.state is JobState.RUNNING else None
+        return True if self._running(job_id) else None
 
     async def logs(self, job_id: str, *, lines: int) -> tuple[list[str], bool]:
         """Return the last log lines, and whether older ones exist."""
@@ -398,51 +395,17 @@ class ContainerScheduler:
 
     async def sample(self, job_id: str) -> Sample | None:
         """Return what the job uses now; cores since the last sample."""
-        seen = self._seen.get(job_id)
-        if seen is None or seen.state is not JobState.RUNNING or seen.started_at is None:
-            return None
-        use = await self._use(job_id)
-        if use is None:
-            return None
-        now, about = time.monotonic(), self._records.of(job_id).about
-        age = max(0.1, time.time() - seen.started_at.timestamp())
-        rate = self._sampled.setdefault(job_id, meters.Rate(now - age, 0.0))
-        return Sample(
-            lab_id=seen.lab_id,
-            at=datetime.now(tz=UTC),
-            cores=rate.cores(now, use.cpu_seconds) or 0.0,
-            memory_mib=use.memory_mib,
-            max_cores=about.cores,
-            max_memory_mib=about.memory_mib,
-        )
-
-    async def _use(self, job_id: str) -> meters.Use | None:
-        """Return CPU and memory: from the control groups when they can be read, else from the engine."""
-        groups = self._guard.groups_of(job_id)
-        if groups:
-            return meters.measure(groups, 0)
-        return logs.use_of(await self._engine.usage(job_id))
+        seen = self._running(job_id)
+        return await self._measuring.sample(seen, self._records.of(job_id)) if seen else None
 
     async def active(self, job_id: str) -> bool | None:
         """Return whether the lab's CPU or its kernels say it is in use, since the last time this was asked."""
+        seen = self._running(job_id)
+        return await self._measuring.active(seen, self._records.of(job_id)) if seen else None
+
+    def _running(self, job_id: str) -> Observation | None:
         seen = self._seen.get(job_id)
-        if seen is None or seen.state is not JobState.RUNNING:
-            return None
-        use, now = await self._use(job_id), time.monotonic()
-        if use is None:
-            return None
-        before = self._judged.get(job_id)
-        if before is None:
-            self._judged[job_id] = meters.Rate(now, use.cpu_seconds)
-            return None
-        if activity.computes(before.cores(now, use.cpu_seconds)):
-            return True
-        record = self._records.of(job_id)
-        if record.about.activity == "jupyter":
-            return await activity.kernels_busy(
-                record.about.address, record.about.port, host="localhost", secret=record.secret
-            )
-        return False
+        return seen if seen is not None and seen.state is JobState.RUNNING else None
 
 
 def _about_from(container: Document) -> About:

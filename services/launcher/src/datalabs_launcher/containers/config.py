@@ -31,9 +31,6 @@ class ContainerSettings(Settings):
         ge=1,
         description="How far above its cores a container lab may go while the machine is free; one core at least.",
     )
-    files_per_mib: int = Field(
-        default=256, ge=1, description="Files that a lab's scratch may hold for each MiB of its size."
-    )
     disk_check: float = Field(
         default=5.0, gt=0, description="Pause between looks at what container labs have written."
     )

@@ -7,15 +7,14 @@ a lab writes to its scratch and to its own files is bounded by nobody. So both a
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from datalabs_launcher.containers import observing
 from datalabs_launcher.containers.config import ContainerSettings
-from datalabs_launcher.containers.disk import written
-from datalabs_launcher.containers.folders import About, Record
-from datalabs_launcher.local import cgroups
+from datalabs_launcher.containers.folders import Record
+from datalabs_launcher.local import cgroups, disk
 
 LOOK_SECONDS = 1.0
-_MIB = 2**20
 _LAYER_MIB = 1024
 """What a lab may write to its image's own files, where these can be written: most pip and apt installs fit."""
 
@@ -25,29 +24,30 @@ class Watched:
     """A running lab: its control groups, the folder of what it changed in its image, and since when it is at a limit."""
 
     record: Record
+    pid: int
     groups: dict[str, str]
     layer: str | None
     cramped_since: float | None = None
     refused: int = 0
-    dirty: bool = field(default=False)
 
 
 class Guard:
     """Watches labs until they are dropped; `end` kills one."""
 
-    def __init__(self, settings: ContainerSettings, *, end: Callable[[str], Awaitable[None]]) -> None:
-        self._settings, self._end = settings, end
+    def __init__(
+        self, settings: ContainerSettings, *, files_per_mib: int, end: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._settings, self._files_per_mib, self._end = settings, files_per_mib, end
         self._watched: dict[str, Watched] = {}
 
-    def watch(self, record: Record, *, groups: dict[str, str], layer: str | None) -> None:
-        """Begin to watch a lab; watching it already changes nothing."""
+    def watch(self, record: Record, *, pid: int, layer: str | None) -> None:
+        """Begin to watch a lab by its main process; watching it already changes nothing."""
         if record.job_id not in self._watched:
-            self._watched[record.job_id] = Watched(record, groups, layer)
+            self._watched[record.job_id] = Watched(record, pid, observing.cgroups_of(pid), layer)
 
-    def groups_of(self, job_id: str) -> dict[str, str]:
-        """Return the control groups of a lab that is watched."""
-        found = self._watched.get(job_id)
-        return found.groups if found else {}
+    def watched(self, job_id: str) -> Watched | None:
+        """Return what is known of a lab that is watched."""
+        return self._watched.get(job_id)
 
     def drop(self, job_id: str) -> None:
         """Watch a lab no more."""
@@ -89,8 +89,12 @@ class Guard:
             await self._stop(one)
 
     async def _measure(self, one: Watched) -> None:
-        about = one.record.about
-        text = await asyncio.to_thread(over_disk, about, one.layer, self._settings.files_per_mib)
+        about, files = one.record.about, self._files_per_mib
+        text = await asyncio.to_thread(
+            disk.over_its_size, about.scratch, disk_mib=about.disk_mib, files_per_mib=files
+        )
+        if text is None and one.layer is not None:
+            text = await asyncio.to_thread(_over_layer, one.layer, files)
         if text is not None:
             one.record.evidence.disk_full = True
             one.record.evidence.text = text
@@ -102,17 +106,6 @@ class Guard:
         await self._end(one.record.job_id)
 
 
-def over_disk(about: About, layer: str | None, files_per_mib: int) -> str | None:
-    """Return in plain words how a lab is over its disk; None when it is not."""
-    most_files = max(10_000, about.disk_mib * files_per_mib)
-    if about.disk_mib:
-        found = written(about.scratch, most_bytes=about.disk_mib * _MIB, most_files=most_files)
-        if found.bytes > about.disk_mib * _MIB:
-            return f"Its scratch holds more than its {about.disk_mib} MiB."
-        if found.more:
-            return f"Its scratch holds more than {most_files} files."
-    if layer is not None:
-        found = written([layer], most_bytes=_LAYER_MIB * _MIB, most_files=_LAYER_MIB * files_per_mib)
-        if found.more:
-            return f"It wrote more than {_LAYER_MIB} MiB outside its home and scratch."
-    return None
+def _over_layer(layer: str, files_per_mib: int) -> str | None:
+    found = disk.written([layer], most_bytes=_LAYER_MIB * disk.MIB, most_files=_LAYER_MIB * files_per_mib)
+    return f"It wrote more than {_LAYER_MIB} MiB outside its home and scratch." if found.more else None

@@ -59,6 +59,9 @@ class LocalSettings(Settings):
     processes_per_lab: int = Field(
         default=1024, ge=32, description="Processes and threads that one lab may have."
     )
+    files_per_mib: int = Field(
+        default=256, ge=1, description="Files that a lab's scratch may hold for each MiB of its size."
+    )
     log_mib: int = Field(
         default=5, ge=1, description="Size at which a lab's log is turned over; two are kept."
     )

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MIB = 2**20
+FEWEST_FILES = 10_000
+"""So many files are let to the smallest lab."""
 _BLOCK = 512
 _PAUSE_AFTER = 2000
 _PAUSE_SECONDS = 0.002
@@ -47,3 +50,17 @@ def written(folders: Iterable[str], *, most_bytes: int, most_files: int) -> Writ
                 if files % _PAUSE_AFTER == 0:
                     time.sleep(_PAUSE_SECONDS)  # a lab with many files must not cost the platform a core
     return Written(size, files)
+
+
+def over_its_size(folders: Iterable[str], *, disk_mib: int, files_per_mib: int) -> str | None:
+    """Return in plain words how what lies in a lab's scratch is more than it may be; None when it is not.
+
+    Files count too: ten million empty ones would take the file system from everybody else.
+    """
+    if not disk_mib:
+        return None
+    most_files = max(FEWEST_FILES, disk_mib * files_per_mib)
+    found = written(folders, most_bytes=disk_mib * MIB, most_files=most_files)
+    if found.bytes > disk_mib * MIB:
+        return f"Its scratch holds more than its {disk_mib} MiB."
+    return f"Its scratch holds more than {most_files} files." if found.more else None
