@@ -43,22 +43,21 @@ async def children() -> AsyncIterator[Children]:
     made.close()
 
 
-@pytest.fixture
-async def nursery(state: StateFolder, children: Children) -> AsyncIterator[Nursery]:
-    """A nursery whose only module are the tasks above."""
+def nursery_of(state: StateFolder, **modules: str) -> Nursery:
     (state.root / "few_tasks.py").write_text(TASKS)
-    program = (
-        "from datalabs_standalone import nursery\n"
-        "nursery._MODULES = {'tasks': 'few_tasks', 'broken': 'no_such_module'}\n"
-        "nursery.main()\n"
-    )
-    environment = {**service_environment(state), "PYTHONPATH": str(state.root)}
-    made = Nursery(
-        environment=environment,
+    program = f"from datalabs_standalone import nursery\nnursery._MODULES = {modules!r}\nnursery.main()\n"
+    return Nursery(
+        environment={**service_environment(state), "PYTHONPATH": str(state.root)},
         log=state.log_of("nursery"),
         cwd=state.root,
         command=[sys.executable, "-c", program],
     )
+
+
+@pytest.fixture
+async def nursery(state: StateFolder, children: Children) -> AsyncIterator[Nursery]:
+    """A nursery whose only module are the tasks above."""
+    made = nursery_of(state, tasks="few_tasks", broken="no_such_module")
     pid = await made.start_early()
     while not (await made.probe()).ready:
         pass
@@ -87,6 +86,32 @@ async def test_a_task_that_fails_is_told_with_its_last_line(
     with pytest.raises(StartFailedError, match=r"fail ended with exit code 1: .*no database"):
         await runner(nursery, state, children).run("fail", said.append)
     assert said == ["trying"]
+
+
+async def test_a_task_need_not_wait_for_the_services_imports(state: StateFolder, children: Children) -> None:
+    """The first task declares the topology on one core while the nursery imports the services on another."""
+    waiting = f"import os, time\nwhile not os.path.exists('{state.root}/go'): time.sleep(.01)\n"
+    (state.root / "slow_service.py").write_text(waiting)
+    until_asked = (
+        "import gc, select, socket\n"
+        "select.select([one for one in gc.get_objects() if isinstance(one, socket.socket)], [], [])\n"
+    )
+    (state.root / "first_service.py").write_text(until_asked)
+    nursery = nursery_of(state, tasks="few_tasks", first="first_service", slow="slow_service")
+    pid = await nursery.start_early()
+    said: list[str] = []
+    running = asyncio.create_task(runner(nursery, state, children).run("tell", said.append))
+    service = asyncio.create_task(start(nursery, state, "service", "slow"))
+    await running
+    assert said == ["for the operator"]
+    assert not (await nursery.probe()).ready
+    assert not service.done()
+    (state.root / "go").touch()
+    await until(service.done)
+    assert (await nursery.probe()).ready
+    await children.exit_of(await service)
+    nursery.kill()
+    await children.exit_of(pid)
 
 
 async def start(nursery: Nursery, state: StateFolder, kind: str, name: str) -> int:

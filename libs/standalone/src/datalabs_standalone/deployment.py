@@ -150,11 +150,11 @@ def prepare(deployment: Deployment) -> None:
 
 def foundation(deployment: Deployment) -> None:
     """Declare streams and consumers, one copy a server, make the databases and migrate them; safe to repeat."""
-    settings = load(NatsSettings)
+    settings = load(NatsSettings, deployment.state.settings_file)
     _, password = settings.model_copy(update={"user": "topology"}).credentials("topology")
     nodes = len(deployment.settings.nats_nodes)
     asyncio.run(topology.declare(settings.servers, password=password, replicas=nodes))
-    databases = load(PostgresSettings)
+    databases = load(PostgresSettings, deployment.state.settings_file)
     words = {name: word.get_secret_value() for name, word in databases.passwords.items()}
     superuser = words.pop(postgres.SUPERUSER)
     if not databases.urls:
@@ -168,14 +168,20 @@ def foundation(deployment: Deployment) -> None:
 
 def back_up(deployment: Deployment, folder: Path) -> None:
     """Back up the running databases, with keys and settings."""
-    words = {name: word.get_secret_value() for name, word in load(PostgresSettings).passwords.items()}
+    words = {
+        name: word.get_secret_value()
+        for name, word in load(PostgresSettings, deployment.state.settings_file).passwords.items()
+    }
     made = archive.back_up(deployment.state, folder, server=deployment.postgres_server, passwords=words)
     sys.stdout.write(f"backed up to {made}\n")
 
 
 def restore(deployment: Deployment, folder: Path) -> None:
     """Fill the empty databases of a new deployment, whose state volume holds the backup's keys and settings."""
-    words = {name: word.get_secret_value() for name, word in load(PostgresSettings).passwords.items()}
+    words = {
+        name: word.get_secret_value()
+        for name, word in load(PostgresSettings, deployment.state.settings_file).passwords.items()
+    }
     archive.fill(folder, deployment.postgres_server, passwords=words)
 
 
@@ -204,10 +210,11 @@ def become_envoy(deployment: Deployment) -> None:
     become([str(envoy_binary()), "-c", str(file), "--disable-hot-restart", "-l", "warning"])
 
 
-def become_service(name: str) -> None:
+def become_service(deployment: Deployment, name: str) -> None:
     """Become a service; its sockets lie in a folder of this container's own, so replicas do not meet."""
-    folder = load(DeploymentSettings).sockets / socket.gethostname()
+    folder = deployment.sockets_of(socket.gethostname())
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["DATALABS_CONFIG"] = str(deployment.state.settings_file)
     os.environ["DATALABS_PLATFORM_SOCKETS"] = str(folder)
     become([sys.executable, "-m", f"datalabs_{name}"])
 
@@ -231,7 +238,7 @@ def main(words: list[str]) -> int:
             case ["restore", folder]:
                 restore(Deployment.here(), Path(folder))
             case ["service", name] if name in SERVICES:
-                become_service(name)
+                become_service(Deployment.here(), name)
             case _:
                 sys.stderr.write(f"{__doc__}\n")
                 return 2

@@ -18,6 +18,8 @@ from datalabs_standalone.parts import CannotStartError
 from datalabs_standalone.probes import SILENCE, Answer
 from datalabs_standalone.processes import adopt_orphans, run_program
 
+ALL = "all"
+"""What the nursery says when it has imported everything."""
 SAYS = "> "
 """Begins the lines of a task that are for the operator; the others are for its log."""
 
@@ -41,7 +43,9 @@ class Nursery:
         self._log = log
         self._cwd = cwd
         self._control: socket.socket | None = None
+        self._tasks = asyncio.Event()
         self._imported = asyncio.Event()
+        self._answers: asyncio.Queue[bytes] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._early: int | None = None
 
@@ -55,9 +59,7 @@ class Nursery:
         if self._early is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._early, signal.SIGKILL)
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        self._hang_up()
 
     async def start(self) -> int:
         """Start the nursery and return its pid; it imports in the background."""
@@ -79,34 +81,59 @@ class Nursery:
         finally:
             theirs.close()
             os.close(log)
-        if self._control is not None:
-            self._control.close()
+        self._hang_up()
         self._control = ours
+        self._tasks.clear()
         self._imported.clear()
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._receive, ours)
         return pid
 
+    def _hang_up(self) -> None:
+        """Forget the nursery that was; who waits for its answer is told that it went away."""
+        if self._control is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._control.fileno())
+        self._control.close()
+        self._control = None
+        self._answers.put_nowait(b"")
+
+    def _receive(self, control: socket.socket) -> None:
+        """Take a message: news of what is imported, or the answer to a request."""
+        try:
+            data = control.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._hang_up()
+            return
+        news = json.loads(data).get("imported")
+        if news is None:
+            self._answers.put_nowait(data)
+            return
+        self._tasks.set()
+        if news == ALL:
+            self._imported.set()
+
     async def probe(self) -> Answer:
-        """Tell whether it has imported everything; the first call that finds out takes its message."""
-        if self._imported.is_set():
-            return Answer(ready=True)
+        """Tell whether it has imported everything."""
         if self._control is None:
             return SILENCE
         try:
             async with asyncio.timeout(1):
-                await asyncio.get_running_loop().sock_recv(self._control, _MESSAGE_BYTES)
+                await self._imported.wait()
         except TimeoutError:
             return Answer(ready=False, text="importing")
-        except OSError:
-            return SILENCE
-        self._imported.set()
         return Answer(ready=True)
 
     async def fork(self, kind: str, name: str, *, log: int, environment: Mapping[str, str]) -> int:
         """Return the pid of a new child of ours that is a service or does a task; it writes to `log`.
 
+        A task is done as soon as tasks are imported, services wait until they share all imports.
         Raises `CannotStartError`.
         """
-        await self._imported.wait()
+        await (self._tasks if kind == "task" else self._imported).wait()
         request = {
             "kind": kind,
             "name": name,
@@ -123,10 +150,12 @@ class Nursery:
         control = self._control
         if control is None:
             raise CannotStartError("the nursery is not there")
+        while not self._answers.empty():  # of who was cancelled while it waited
+            self._answers.get_nowait()
         adopt_orphans(adopt=True)  # only meanwhile: labs' shims are to fall to init, not to us
         try:
             socket.send_fds(control, [json.dumps(request).encode()], [log])
-            data = await asyncio.get_running_loop().sock_recv(control, _MESSAGE_BYTES)
+            data = await self._answers.get()
         except OSError as error:
             raise CannotStartError(f"the nursery went away: {error.strerror}") from error
         finally:

@@ -11,23 +11,26 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from datalabs_contracts.rpc import SERVICES
 from datalabs_standalone.processes import end_with_parent, raise_open_files
 
 MESSAGE_BYTES = 65_536
-_MODULES = {service: f"datalabs_{service}.app" for service in SERVICES} | {
-    "tasks": "datalabs_standalone.tasks"
-}
-"""What is imported once; what cannot be is tried again in the fork that needs it, whose log then says why."""
+TASKS = "tasks"
+"""What the nursery says when short tasks can be done already."""
+ALL = "all"
+"""What it says when everything is imported."""
+_MODULES = {TASKS: "datalabs_standalone.tasks"} | {service: f"datalabs_{service}.app" for service in SERVICES}
+"""What is imported once, tasks first: the first of them can do its work meanwhile on another core. What cannot be is tried again in the fork that needs it, whose log then says why."""
 _ADOPTION_SECONDS = 5.0
 
 
@@ -40,27 +43,46 @@ def main() -> None:
     os.close(null)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
-    _import_everything()
+    for name in _import_everything():
+        if name == TASKS:
+            control.send(json.dumps({"imported": TASKS}).encode())
+        while _asked(control):
+            if not _answer(control):
+                return
     gc.collect()
     gc.freeze()
-    control.send(json.dumps({"imported": True}).encode())
-    while True:
-        data, descriptors, _flags, _address = socket.recv_fds(control, MESSAGE_BYTES, 1)
-        if not data:
-            return
-        answer = _fork(control, json.loads(data), descriptors[0])
-        os.close(descriptors[0])
-        control.send(json.dumps(answer).encode())
+    control.send(json.dumps({"imported": ALL}).encode())
+    while _answer(control):
+        pass
 
 
-def _import_everything() -> None:
+def _asked(control: socket.socket) -> bool:
+    """Tell whether a request waits: a short task need not wait until everything is imported."""
+    readable, _, _ = select.select([control], [], [], 0)
+    return bool(readable)
+
+
+def _answer(control: socket.socket) -> bool:
+    """Do what is asked next; False when the supervisor has gone away."""
+    data, descriptors, _flags, _address = socket.recv_fds(control, MESSAGE_BYTES, 1)
+    if not data:
+        return False
+    answer = _fork(control, json.loads(data), descriptors[0])
+    os.close(descriptors[0])
+    control.send(json.dumps(answer).encode())
+    return True
+
+
+def _import_everything() -> Iterator[str]:
+    """Import one module after the other and yield its name."""
     # structlog imports rich for coloured tracebacks if it can: a fifteenth of all imports, and our logs are JSON.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    for module in _MODULES.values():
+    for name, module in _MODULES.items():
         try:
             importlib.import_module(module)
         except Exception:  # noqa: BLE001 - one service that cannot be imported must not keep the others from living
             traceback.print_exc()
+        yield name
     if sys.modules["rich"] is None:
         del sys.modules["rich"]
 
@@ -70,7 +92,7 @@ def _fork(
     request: dict[str, object],
     log: int,
 ) -> dict[str, object]:
-    name = "tasks" if request["kind"] == "task" else str(request["name"])
+    name = TASKS if request["kind"] == "task" else str(request["name"])
     if name not in _MODULES:
         return {"error": f"is not known: {name}"}
     if threading.active_count() != 1:

@@ -122,9 +122,15 @@ class Supervisor:
         keepers[self._plan.nursery.name].begin()
         for one in self._plan.foundation:
             keepers[one.name].begin()
-        needed = [keepers[one.name] for one in (*self._plan.foundation, self._plan.nursery)]
-        await self._foundation(needed)
-        await self._plan.prepare(self._reporter.line)
+        await self._foundation([keepers[one.name] for one in self._plan.foundation])
+        # A short task, done on another core while the nursery still imports the services.
+        preparing = asyncio.create_task(self._prepare())
+        try:
+            await self._foundation([keepers[self._plan.nursery.name]])
+            await preparing
+        finally:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
         for one in self._plan.services:
             keepers[one.name].begin()
         for one in self._plan.services:
@@ -133,6 +139,9 @@ class Supervisor:
         for notice in self._plan.notices:
             self._reporter.line(notice)
         self._reporter.ready(self._plan.address, time.monotonic() - self._began)
+
+    async def _prepare(self) -> None:
+        await self._plan.prepare(self._reporter.line)
 
     async def _foundation(self, needed: Sequence[Keeper]) -> None:
         """Wait until all of these are ready; give up when one of them cannot live."""
