@@ -67,7 +67,7 @@ class ContainerScheduler:
             api_port=api_port,
         )
         self._records = Records(self._house.layout.labs / ".containers")
-        self._guard = Guard(containers, files_per_mib=settings.files_per_mib, end=self._kill)
+        self._guard = Guard(settings, end=self._kill)
         self._stopping = Stopping(self._engine, over=self._refresh)
         self._watchers = Watchers()
         self._pace = pacing.Pace(

@@ -31,11 +31,3 @@ class ContainerSettings(Settings):
         ge=1,
         description="How far above its cores a container lab may go while the machine is free; one core at least.",
     )
-    disk_check: float = Field(
-        default=5.0, gt=0, description="Pause between looks at what container labs have written."
-    )
-    fork_patience: float = Field(
-        default=10.0,
-        gt=0,
-        description="A lab that stands at its limit of processes for so long, asking for more, is ended.",
-    )

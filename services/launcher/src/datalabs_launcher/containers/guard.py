@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from datalabs_launcher.containers import observing
-from datalabs_launcher.containers.config import ContainerSettings
 from datalabs_launcher.containers.folders import Record
-from datalabs_launcher.local import cgroups, disk
+from datalabs_launcher.local import bounds, cgroups, disk
+from datalabs_launcher.local.config import LocalSettings
 
 LOOK_SECONDS = 1.0
 _LAYER_MIB = 1024
@@ -21,29 +21,28 @@ _LAYER_MIB = 1024
 
 @dataclass
 class Watched:
-    """A running lab: its control groups, the folder of what it changed in its image, and since when it is at a limit."""
+    """A running lab: its main process, its control groups, the folder of what it changed in its image."""
 
     record: Record
     pid: int
     groups: dict[str, str]
     layer: str | None
-    cramped_since: float | None = None
-    refused: int = 0
+    cramped: bounds.Cramped
 
 
 class Guard:
     """Watches labs until they are dropped; `end` kills one."""
 
-    def __init__(
-        self, settings: ContainerSettings, *, files_per_mib: int, end: Callable[[str], Awaitable[None]]
-    ) -> None:
-        self._settings, self._files_per_mib, self._end = settings, files_per_mib, end
+    def __init__(self, settings: LocalSettings, *, end: Callable[[str], Awaitable[None]]) -> None:
+        self._settings, self._end = settings, end
         self._watched: dict[str, Watched] = {}
 
     def watch(self, record: Record, *, pid: int, layer: str | None) -> None:
         """Begin to watch a lab by its main process; watching it already changes nothing."""
         if record.job_id not in self._watched:
-            self._watched[record.job_id] = Watched(record, pid, observing.cgroups_of(pid), layer)
+            self._watched[record.job_id] = Watched(
+                record, pid, observing.cgroups_of(pid), layer, bounds.Cramped()
+            )
 
     def watched(self, job_id: str) -> Watched | None:
         """Return what is known of a lab that is watched."""
@@ -71,25 +70,18 @@ class Guard:
         kills = cgroups.out_of_memory_kills(one.groups)
         refused = cgroups.refused_forks(one.groups)
         evidence = one.record.evidence
-        cramped = refused > one.refused
-        one.refused = max(refused, one.refused)
         if (kills, refused) != (evidence.oom_kills, evidence.refused_forks) and (kills or refused):
             evidence.oom_kills = max(kills, evidence.oom_kills)
             evidence.refused_forks = max(refused, evidence.refused_forks)
             await asyncio.to_thread(one.record.note)
-        if not cramped:
-            one.cramped_since = None
-        elif one.cramped_since is None:
-            one.cramped_since = now
-        elif now - one.cramped_since >= self._settings.fork_patience:
+        pids = one.record.about.pids
+        if one.cramped.too_long(one.groups, pids=pids, now=now, patience=self._settings.fork_patience):
             evidence.pids_exceeded = True
-            evidence.text = (
-                f"It was at its limit of {one.record.about.pids} processes and kept asking for more."
-            )
+            evidence.text = bounds.cramped_text(pids)
             await self._stop(one)
 
     async def _measure(self, one: Watched) -> None:
-        about, files = one.record.about, self._files_per_mib
+        about, files = one.record.about, self._settings.files_per_mib
         text = await asyncio.to_thread(
             disk.over_its_size, about.scratch, disk_mib=about.disk_mib, files_per_mib=files
         )

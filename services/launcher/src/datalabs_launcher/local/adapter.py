@@ -17,6 +17,7 @@ from datalabs_contracts.datalabs import EnvironmentSpecification, Runtime
 from datalabs_contracts.labs import Capacity, Sample
 from datalabs_launcher.local import (
     activity,
+    bounds,
     listeners,
     logs,
     meters,
@@ -57,6 +58,7 @@ class _Job:
         self.sampled: meters.Rate | None = None
         self.judged: meters.Rate | None = None
         self.scratch: meters.Scratch | None = None
+        self.cramped = bounds.Cramped()
 
     @property
     def ended(self) -> bool:
@@ -77,6 +79,7 @@ class LocalScheduler:
         self._machine = Machine(
             layout=self._layout, settings=settings, api_address=api_address, api_port=api_port
         )
+        self._settings = settings
         self._jobs: dict[str, _Job] = {}
         self._watchers = Watchers()
         self._mailbox = Mailbox(self._layout.news)
@@ -116,7 +119,7 @@ class LocalScheduler:
     async def _look_again(self) -> None:
         swept = time.monotonic()
         while True:
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(min(LOOK_AGAIN, self._settings.disk_check))
             try:
                 if time.monotonic() - swept > SWEEP:
                     swept = time.monotonic()
@@ -124,8 +127,25 @@ class LocalScheduler:
                 for job in list(self._jobs.values()):
                     if not job.ended:
                         self._refresh(job)
+                        await self._hold_to_bounds(job)
             except Exception:  # noqa: BLE001 - the edge of a loop
                 self._log.exception("local.look_failed")
+
+    async def _hold_to_bounds(self, job: _Job) -> None:
+        """End a lab that has passed a bound which the kernel does not end it for."""
+        if job.state.get("phase") != "running" or job.state.get("asked") or job.attempt.about.get("machine"):
+            return
+        over = await asyncio.to_thread(
+            bounds.passed,
+            job.attempt.spec,
+            job.cramped,
+            now=time.monotonic(),
+            patience=self._settings.fork_patience,
+            files_per_mib=self._settings.files_per_mib,
+        )
+        if over is not None and not job.ended:
+            await asyncio.to_thread(bounds.note, job.attempt.folder, over)
+            await self.stop(job.attempt.job_id, grace=0)
 
     # -- what is here ----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datalabs_launcher.local import cgroups, processes
+from datalabs_launcher.local import bounds, cgroups, processes
 from datalabs_launcher.scheduler import JobEnd, JobState, Observation, Step
 
 State = dict[str, Any]
@@ -186,7 +186,9 @@ class Attempt:
             address=about["address"],
             port=about["port"],
             node=os.uname().nodename,
-            end=_end_of(state, batch=about["batch"]) if phase == "ended" else None,
+            end=_end_of(state, batch=about["batch"], over=bounds.noted(self.folder))
+            if phase == "ended"
+            else None,
         )
 
 
@@ -199,8 +201,17 @@ def _boot(state: State, *, says_ready: bool) -> list[Step]:
     return [Step(name="boot", started_at=begun, ended_at=_instant(state.get("ready")), text=text)]
 
 
-def _end_of(state: State, *, batch: bool) -> JobEnd:
+def _end_of(state: State, *, batch: bool, over: bounds.Over | None) -> JobEnd:
     code, number = state.get("exit"), state.get("signal")
+    if over is not None:  # then it was ended by us, and nobody asked for it
+        return JobEnd(
+            ended_at=_time(state["ended"]),
+            exit_code=code,
+            signal=number,
+            disk_full=over.bound == bounds.DISK_FULL,
+            pids_exceeded=over.bound == bounds.PIDS_EXCEEDED,
+            text=over.text,
+        )
     asked = state.get("asked") is not None
     failed = code != 0 and not asked
     killed = number == signal.SIGKILL or code == _KILLED

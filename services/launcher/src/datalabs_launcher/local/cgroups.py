@@ -182,6 +182,13 @@ def refused_forks(groups: Groups) -> int:
     return _counter(f"{folder}/pids.events", "max") if folder else 0
 
 
+def tasks(groups: Groups) -> int:
+    """Return how many processes and threads there are now; 0 when nobody counts."""
+    folder = groups.get("pids") or groups.get("unified")
+    text = _read(f"{folder}/pids.current").strip() if folder else ""
+    return int(text) if text else 0
+
+
 def cpu_used(groups: Groups) -> float | None:
     """Return the CPU seconds used here; None when nobody counts."""
     if folder := groups.get("cpuacct", ""):

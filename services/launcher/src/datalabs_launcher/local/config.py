@@ -62,6 +62,14 @@ class LocalSettings(Settings):
     files_per_mib: int = Field(
         default=256, ge=1, description="Files that a lab's scratch may hold for each MiB of its size."
     )
+    disk_check: float = Field(
+        default=5.0, gt=0, description="Pause between looks at what labs have written to their scratch."
+    )
+    fork_patience: float = Field(
+        default=10.0,
+        gt=0,
+        description="A lab that stands at its limit of processes for so long, and was refused more, is ended.",
+    )
     log_mib: int = Field(
         default=5, ge=1, description="Size at which a lab's log is turned over; two are kept."
     )
