@@ -278,3 +278,18 @@ async def test_one_that_fails_before_the_main_one_ends_both(cluster: Cluster) ->
     assert allocation["ClientStatus"] == "failed"
     assert allocation["TaskStates"]["main"]["State"] == "dead"
     assert allocation["TaskStates"]["main"]["StartedAt"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("${NOMAD_ALLOC_DIR}", True),
+        ("$${HOME:-x}", True),
+        ("${#HOME}", False),
+        ("${HOME:-x}", False),
+        ("$x {y}", True),
+    ],
+)
+async def test_settings_are_templates(cluster: Cluster, text: str, taken: bool) -> None:  # noqa: FBT001 - a table's column
+    allocation = await cluster.ended(run_for="10ms", exit_code=3, exit_err_msg=text)
+    assert ("Failed Validation" not in types(allocation)) is taken

@@ -15,7 +15,7 @@ from datalabs_launcher.scheduler import JobState, LabJob, Observation, Scheduler
 from datalabs_testing.waiting import eventually
 
 from .container_target import ContainerTarget
-from .nomad_targets import FakeNomadTarget, NomadDockerTarget, NomadRawExecTarget
+from .nomad_targets import FakeNomadTarget, NomadDockerTarget, NomadQemuTarget, NomadRawExecTarget
 from .process_target import ProcessTarget
 from .target import LIVES, Does, Target, Unable
 from .vm_target import VmTarget
@@ -27,6 +27,7 @@ TARGETS: list[type[Target]] = [
     FakeNomadTarget,
     NomadDockerTarget,
     NomadRawExecTarget,
+    NomadQemuTarget,
 ]
 
 NODE = re.compile(r"tests/contract/.*\[(?P<target>[a-z-]+)\]$")

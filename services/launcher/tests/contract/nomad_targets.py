@@ -1,5 +1,6 @@
 """Nomad: the emulated cluster always, a real agent where there is one, with labs by docker and by raw_exec."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
+from services.launcher.tests.local import small_machines
 
-from datalabs_contracts.datalabs import ContainerRuntime, ProcessRuntime, Runtime
+from datalabs_contracts.datalabs import ContainerRuntime, ProcessRuntime, Runtime, VmRuntime
+from datalabs_launcher.local.vm import probe
 from datalabs_launcher.nomad.adapter import NomadScheduler
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.placement import SCRATCH
@@ -26,8 +29,10 @@ from datalabs_testing.nomad import (
 
 from .images import IMAGE, image_present
 from .target import OUTPUT, Does, Target, Unable
+from .vm_target import KERNELS, LACKS, as_machine
 
 PLATFORM = "contract"
+IMAGES = "images"
 PRESENT, ABSENT = "contract/lab:1", "contract/absent:1"
 
 
@@ -64,6 +69,7 @@ class FakeNomadTarget(NomadTarget):
     """The emulated cluster, with containers."""
 
     name = "fake-nomad"
+    runs_programs = False
     runtime = Runtime.CONTAINER
     lacks: ClassVar[dict[str, str]] = {
         "secrets": "nothing runs in the emulated cluster that could have a secret"
@@ -101,7 +107,8 @@ class FakeNomadTarget(NomadTarget):
                 start_seconds=0.05,
             ),
         )
-        return replace(job, container=ContainerRuntime(image=PRESENT))
+        command = ["sh", "-c", does.script()]
+        return replace(job, container=ContainerRuntime(image=PRESENT, command=command))
 
     def starts(self, job: LabJob) -> int:
         return self.fake.starts[job.job_id]
@@ -120,7 +127,9 @@ class RealNomadTarget(NomadTarget):
     @classmethod
     async def ground(cls) -> NomadAgent:
         try:
-            return await new_agent().start()
+            agent = new_agent()
+            agent.image_paths = [agent.folder / IMAGES]
+            return await agent.start()
         except NomadUnavailableError as error:
             raise Unable(str(error)) from None
 
@@ -203,3 +212,41 @@ class NomadRawExecTarget(RealNomadTarget):
             process=ProcessRuntime(command=[str(program), "-c", does.script()]),
             environment={**job.environment, OUTPUT: f"{scratch}/runs"},
         )
+
+
+class NomadQemuTarget(RealNomadTarget):
+    """A real agent with virtual machines."""
+
+    name = "nomad-qemu"
+    runtime = Runtime.VM
+    marks = ("nomad", "vm")
+    memory_mib = 512
+    seconds = 60.0
+    lacks: ClassVar[dict[str, str]] = LACKS
+
+    async def open(self, ground: NomadAgent) -> None:
+        if probe.tools() is None:
+            raise Unable("QEMU is not installed (`make vm-tools`)")
+        self._images = ground.folder / IMAGES
+        for name, program in KERNELS.items():
+            if not (self._images / name).exists():
+                small_machines.make(self._images, name, program)
+        await super().open(ground)
+
+    def settings(self) -> NomadSettings:
+        return super().settings().model_copy(update={"nomad_image_disks": self._images})
+
+    def runs(self, job: LabJob, does: Does) -> LabJob:
+        return as_machine(job, does)
+
+    def starts(self, job: LabJob) -> int:
+        """Return how many emulators run for it."""
+        found = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes()
+                found += b"qemu-system" in words[:80] and job.lab_id.encode() in words
+        return found
+
+    async def missing(self, job: LabJob) -> LabJob:
+        return replace(job, vm=VmRuntime(disk="nowhere"))

@@ -83,6 +83,7 @@ class Target(ABC):
     lacks: ClassVar[dict[str, str]] = {}
     """Abilities that it has not got, and why: `memory`, `signals`, `away`, `secrets`, `image`, `commands`, `sample`."""
     memory_mib: ClassVar[int] = 128
+    runs_programs: ClassVar[bool] = True
     seconds: ClassVar[float] = 20.0
     """How long the slowest thing may take."""
 

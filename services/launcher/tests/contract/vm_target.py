@@ -15,6 +15,12 @@ from .process_target import shown_to_anybody
 from .target import Does, Target, Unable
 
 TINY = "a kernel of some dozen bytes runs no programs"
+LACKS = {
+    "commands": TINY,
+    "secrets": TINY,
+    "signals": "a machine that switches itself off has no signal",
+    "memory": "a machine has the memory that it was given; what its guest does with it is the guest's",
+}
 KERNELS = {"polite": small_machines.POLITE, "deaf": small_machines.DEAF, "leaves": small_machines.LEAVES}
 
 
@@ -28,10 +34,7 @@ class VmTarget(Target):
     seconds = 60.0
     lacks: ClassVar[dict[str, str]] = {
         "away": "there is nothing between the launcher and its own machine",
-        "commands": TINY,
-        "secrets": TINY,
-        "signals": "a machine that switches itself off has no signal",
-        "memory": "a machine has the memory that it was given; what its guest does with it is the guest's",
+        **LACKS,
     }
 
     async def open(self, ground: Any) -> None:
@@ -54,8 +57,7 @@ class VmTarget(Target):
                 pass
 
     def runs(self, job: LabJob, does: Does) -> LabJob:
-        habit = "leaves" if does.seconds is not None else "deaf" if does.ignores else "polite"
-        return replace(job, vm=VmRuntime(disk=habit), kind=Kind.DESKTOP)
+        return as_machine(job, does)
 
     def starts(self, job: LabJob) -> int:
         log = self.folder / "labs" / job.job_id / "log"
@@ -67,3 +69,9 @@ class VmTarget(Target):
     async def shown(self, job: LabJob) -> str:
         """Return the command lines of everything, and what anybody may read of the job's folder."""
         return shown_to_anybody(self.folder, job)
+
+
+def as_machine(job: LabJob, does: Does) -> LabJob:
+    """Return the job as a machine with the habit that comes closest."""
+    habit = "leaves" if does.seconds is not None else "deaf" if does.ignores else "polite"
+    return replace(job, vm=VmRuntime(disk=habit), kind=Kind.DESKTOP)

@@ -67,6 +67,22 @@ NEEDED = {"docker": "image", "raw_exec": "command", "exec": "command", "qemu": "
 """What a driver's settings must have."""
 
 
+EXPRESSION = re.compile(r"(?<![$])[$][{]([^}]*)[}]?|(?<!%)%[{]([^}]*)[}]?")
+REFERENCE = re.compile(r"[A-Za-z_][\w.-]*")
+
+
+UNREAD = "Missing expression: Expected the start of an expression, but found the end of the file."
+
+
+def misread(config: object) -> str:
+    """Return why a driver's settings cannot be read as templates: what `${` opens must be a reference; `$${` opens nothing."""
+    parts = config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ()
+    wrong = any(misread(one) for one in parts)
+    if isinstance(config, str):
+        wrong = any(not REFERENCE.fullmatch(one[1] or "") for one in EXPRESSION.finditer(config))
+    return f"2 errors occurred:\n\t* failed to parse config: \n\t* {UNREAD}\n\n" if wrong else ""
+
+
 def of_task(task: Mapping[str, Any], images: Mapping[str, Behaviour] | None) -> Behaviour:
     """Return what a task does by its driver and settings. `images` None: every image is there."""
     config = task.get("Config") or {}

@@ -12,7 +12,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from datalabs_testing.nomad.allocation_routes import AllocationRoutes
-from datalabs_testing.nomad.behaviour import Behaviour, of_task
+from datalabs_testing.nomad.behaviour import Behaviour, misread, of_task
 from datalabs_testing.nomad.clients import Clients
 from datalabs_testing.nomad.cluster_routes import ClusterRoutes
 from datalabs_testing.nomad.control import ControlRoutes
@@ -155,6 +155,9 @@ class FakeNomad:
         return [run for run in self.clients.runs.values() if run.allocation.job_id == job_id]
 
     def _behave(self, allocation: Allocation, task: Mapping[str, Any]) -> Behaviour:
+        unread = misread(task.get("Config"))
+        if unread:
+            return Behaviour(invalid=unread)
         if task["Driver"] != "mock_driver":
             for choose in self._choose:
                 found = choose(allocation, task)

@@ -5,7 +5,7 @@ from typing import Any
 from datalabs_contracts.datalabs import ContainerRuntime
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
 from datalabs_launcher.nomad.config import NomadSettings
-from datalabs_launcher.nomad.tasks import MAIN, PORT, Task, nanoseconds, resources_of
+from datalabs_launcher.nomad.tasks import MAIN, PORT, Task, literal, nanoseconds, resources_of
 from datalabs_launcher.placement import DATA, HOME, SCRATCH
 from datalabs_launcher.scheduler import LabJob
 
@@ -54,7 +54,7 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
     if any(mount.target == HOME for mount in job.mounts):
         config["work_dir"] = HOME
     if job.container.command:
-        config["args"] = fill_command(job.container.command, fields)
+        config["args"] = [literal(one) for one in fill_command(job.container.command, fields)]
     if settings.nomad_network:
         config["network_mode"] = settings.nomad_network
     if job.gpus and settings.nomad_gpu_runtime:

@@ -2,7 +2,7 @@
 
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
 from datalabs_launcher.nomad.config import NomadSettings
-from datalabs_launcher.nomad.tasks import MAIN, Task, nanoseconds, resources_of
+from datalabs_launcher.nomad.tasks import MAIN, Task, literal, nanoseconds, resources_of
 from datalabs_launcher.placement import DATA, HOME, SCRATCH, TOKEN_NAME
 from datalabs_launcher.scheduler import LabJob
 
@@ -32,7 +32,10 @@ def task_of(job: LabJob, settings: NomadSettings) -> Task:
         environment=str(folder),
         parameters=job.parameters,
     )
-    program, *arguments = fill_command(job.process.command, fields)
+    # only our own reference to the node's address is for Nomad to fill in
+    program, *arguments = (
+        literal(one).replace(literal(ADDRESS), ADDRESS) for one in fill_command(job.process.command, fields)
+    )
     environment = {
         "PATH": f"{folder}/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": sources.get(HOME, "/"),

@@ -43,6 +43,14 @@ def resources_of(job: LabJob, settings: NomadSettings, *, memory_mib: int | None
     return found
 
 
+def literal(text: str) -> str:
+    """Return a text that reads as it is wherever Nomad takes a driver's settings for templates.
+
+    A shell's `${HOME:-x}`, or a person's parameter, would else be an expression that fails the job or tells of the node.
+    """
+    return text.replace("${", "$${").replace("%{", "%%{")
+
+
 def nanoseconds(seconds: float) -> int:
     """Return a duration as Nomad's JSON has it."""
     return int(seconds * SECOND)
