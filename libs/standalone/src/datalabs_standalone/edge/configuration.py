@@ -264,7 +264,12 @@ def _filters(settings: EdgeSettings) -> list[dict[str, Any]]:
         {"name": "lab_cookies", "typed_config": _unless(_SETS_NO_COOKIE, _lua("ours", "outward"))},
         {
             "name": "envoy.filters.http.router",
-            "typed_config": {"@type": _HTTP + "router.v3.Router", "suppress_envoy_headers": True},
+            "typed_config": {
+                "@type": _HTTP + "router.v3.Router",
+                "suppress_envoy_headers": True,
+                # Counters by upstream and status cost a request 5 µs; the listener's own count all the same.
+                "dynamic_stats": False,
+            },
         },
     ]
 
