@@ -137,20 +137,12 @@ class AllocationRoutes(Routes):
 
 def _page(allocation: Allocation, *, resources: bool, states: bool) -> Page:
     def text() -> str:
-        if states and not resources:
-            return allocation_text(allocation)
-        return dumps(_stub(allocation, resources=resources, states=states))
+        if states:
+            return allocation_text(allocation, resources=resources)
+        more = {"AllocatedResources": allocation.resources} if resources else {}
+        return dumps({**allocation.brief(), **more})
 
-    return Page(allocation.stub, text, f"{allocation.create_index}.{allocation.id}")
-
-
-def _stub(allocation: Allocation, *, resources: bool, states: bool) -> dict[str, Any]:
-    found = allocation.stub()
-    if resources:
-        found["AllocatedResources"] = allocation.resources
-    if not states:
-        found["TaskStates"] = None
-    return found
+    return Page(allocation.brief, text, f"{allocation.create_index}.{allocation.id}")
 
 
 def _usage(run: Run, names: list[str]) -> dict[str, Any]:

@@ -141,6 +141,7 @@ class Allocation:
     released: bool = False
     states: list[dict[str, str]] = field(default_factory=list)
     text: str = ""
+    text_with_resources: str = ""
 
     def turn(self, status: str, description: str, now: int) -> None:
         """Note what the servers, not the client, make of it."""
@@ -159,6 +160,10 @@ class Allocation:
 
     def stub(self) -> dict[str, Any]:
         """Return it as lists have it."""
+        return {**self.brief(), "TaskStates": self._tasks()}
+
+    def brief(self) -> dict[str, Any]:
+        """Return it as lists have it, without its tasks: cheap enough to look at thousands."""
         return {
             "ClientDescription": self.client_description,
             "ClientStatus": self.client_status,
@@ -185,7 +190,7 @@ class Allocation:
             "PreemptedByAllocation": self.preempted_by,
             "RescheduleTracker": None,
             "TaskGroup": self.group,
-            "TaskStates": self._tasks(),
+            "TaskStates": None,
         }
 
     def full(self) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class State:
         allocation.modify_time = now
         if not by_client:
             allocation.client_index = change.index
-        allocation.text = ""
+        allocation.text = allocation.text_with_resources = ""
         key = (allocation.namespace, allocation.job_id)
         job = self.jobs.get(key)
         if job is not None:
@@ -279,8 +279,13 @@ def job_text(job: Job, *, meta: bool) -> str:
     return job.text
 
 
-def allocation_text(allocation: Allocation) -> str:
+def allocation_text(allocation: Allocation, *, resources: bool = False) -> str:
     """Return an allocation of a list, written once for as long as it stays the same."""
+    if resources:
+        if not allocation.text_with_resources:
+            more = {"AllocatedResources": allocation.resources}
+            allocation.text_with_resources = dumps({**allocation.stub(), **more})
+        return allocation.text_with_resources
     if not allocation.text:
         allocation.text = dumps(allocation.stub())
     return allocation.text
