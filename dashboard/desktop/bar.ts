@@ -56,7 +56,12 @@ export class Bar {
     spellcheck: 'false',
     autocomplete: 'off',
   })
-  private readonly back = element('a', { class: 'tool back', 'aria-label': 'Dashboard' }, icon('back'), element('span', {}, 'Dashboard'))
+  private readonly back = element(
+    'a',
+    { class: 'tool back', 'aria-label': 'Dashboard' },
+    icon('back'),
+    element('span', {}, 'Dashboard'),
+  )
   private readonly name = element('h1', {}, 'Desktop')
   private readonly state = element('span', { class: 'state', role: 'status' })
   private readonly time = element('span', { class: 'time' })
