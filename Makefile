@@ -105,6 +105,14 @@ bench: $(SETUP) $(DASHBOARD) ## launch, API and edge figures beside their floors
 	@$(BIN)/python -m tests.bench.launch
 	@$(BIN)/python -m tests.bench.api
 
+bench-launch: $(SETUP) $(DASHBOARD) ## warm launches in each runtime beside the same by hand, and labs a second on an emulated cluster
+	@mkdir -p build
+	@$(BIN)/python -m tests.bench.runtimes
+
+bench-scale: $(SETUP) $(DASHBOARD) ## ten thousand live labs on an emulated cluster (LABS=1000 for fewer); takes many minutes
+	@mkdir -p build
+	@$(BIN)/python -m tests.bench.scale $(LABS)
+
 bench-idle: $(SETUP) $(DASHBOARD) ## memory (PSS) and CPU of every part of an idle platform
 	@mkdir -p build
 	@$(BIN)/python -m tests.bench.idle
@@ -117,4 +125,4 @@ clean: ## remove what was built (never a state folder)
 	@rm -rf build .venv dashboard/node_modules dashboard/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: test-docker base-image images vm-tools vm-image test-vm help setup dashboard up down test test-browser test-chaos test-chaos-full test-compose check contracts format lock bench bench-idle screenshots clean
+.PHONY: test-docker base-image images vm-tools vm-image test-vm help setup dashboard up down test test-browser test-chaos test-chaos-full test-compose check contracts format lock bench bench-idle bench-launch bench-scale screenshots clean

@@ -6,6 +6,7 @@ Two processes on real servers, as the platform has it; prints the seconds of N P
 import asyncio
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,7 @@ def measure(count: int) -> list[float]:
             child.terminate()
             child.wait()
         postgres.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _make_table(address: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -43,9 +44,15 @@ class Part(Protocol):
 
 
 class Service:
-    """One service: its parts in the order in which they start."""
+    """One service: its parts in the order in which they start.
 
-    def __init__(self, name: str, parts: Sequence[Part], health: Health | None = None) -> None:
+    `niceness`, as of nice(1): how far its process steps back when the machine's processors are busy.
+    """
+
+    def __init__(
+        self, name: str, parts: Sequence[Part], health: Health | None = None, *, niceness: int = 0
+    ) -> None:
+        self._niceness = niceness
         self.name = name
         self.parts = list(parts)
         self.health = health
@@ -74,6 +81,8 @@ class Service:
 
     async def run(self, until: asyncio.Event | None = None) -> None:
         """Run until the event is set or SIGTERM or SIGINT comes, then stop gracefully."""
+        if os.getpriority(os.PRIO_PROCESS, 0) < self._niceness:
+            os.setpriority(os.PRIO_PROCESS, 0, self._niceness)
         stop = until or asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

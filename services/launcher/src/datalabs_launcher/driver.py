@@ -69,7 +69,10 @@ class Driver:
         self._log = structlog.get_logger(__name__)
 
     async def start(self) -> None:
-        """Begin to listen for the other instances' changes, and look at all labs that live."""
+        """Begin to listen for the other instances' changes, and look at all labs that are on their way.
+
+        Those that simply run are compared with the cluster by the watcher, and looked at when they are due.
+        """
         self._open = True
         self._listener = asyncio.create_task(self._listen(), name="labs listener")
         with contextlib.suppress(TimeoutError):
@@ -136,8 +139,8 @@ class Driver:
     async def _wake_all(self) -> None:
         try:
             async with self._database.reading() as session:
-                for record in await labs.alive(session):
-                    self.wake(record.id)
+                for lab_id in await labs.ids_alive(session, settled=False):
+                    self.wake(lab_id)
         except SQLAlchemyError as error:  # the poll finds what is due
             self._log.warning("labs.not_read", reason=type(error).__name__)
 

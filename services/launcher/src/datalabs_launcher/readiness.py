@@ -13,12 +13,11 @@ from datalabs_launcher import screens
 from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_runtime.clock import Clock
 
-EAGER_SECONDS = 1.0
-"""For so long after the start the pause is short: most labs answer in this time."""
-EAGER_PAUSE, PAUSE, LATE_PAUSE = 0.02, 0.05, 0.1
-LATE_SECONDS = 10.0
-CROWD = 4
-"""So many probes at once may be eager; a crowd shares the processor with the labs that it waits for."""
+PAUSES = ((0.25, 0.005), (1.0, 0.02), (10.0, 0.05))
+"""Until so many seconds after the start, so long a pause: most labs answer soon, or only after long."""
+LATE_PAUSE = 0.1
+PROBES_A_SECOND = 400
+"""Of all labs together: a crowd of probes takes the processor from the labs that it waits for."""
 CONNECT_SECONDS = 0.2
 """A connection that takes longer met a network that was not up yet; the kernel would try again only after 1 s."""
 STATUS_LINE_LIMIT = 1024
@@ -150,8 +149,5 @@ class Prober:
         return owned is not False
 
     def _pause(self, waited: float) -> float:
-        if waited > LATE_SECONDS:
-            return LATE_PAUSE
-        if waited > EAGER_SECONDS:
-            return PAUSE
-        return min(PAUSE, EAGER_PAUSE * max(1.0, len(self._tasks) / CROWD))
+        eager = next((pause for until, pause in PAUSES if waited < until), LATE_PAUSE)
+        return min(LATE_PAUSE, max(eager, len(self._tasks) / PROBES_A_SECOND))

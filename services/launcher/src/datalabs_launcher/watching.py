@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
+from datalabs_contracts.labs import LabState
 from datalabs_launcher.leading import Leads
 from datalabs_launcher.scheduler import JobState, Observation, Scheduler, SchedulerAwayError
 from datalabs_launcher.store import labs
@@ -159,6 +161,7 @@ class Watcher:
             await self._compare()
 
     async def _compare(self) -> None:
+        began = time.monotonic()
         try:
             jobs = {seen.job_id: seen for seen in await self._scheduler.jobs()}
         except SchedulerAwayError:
@@ -167,21 +170,30 @@ class Watcher:
             raise
         was_away = self._sightings.back()
         async with self._database.reading() as session:
-            alive = {record.job_id: record for record in await labs.alive(session) if record.job_id}
+            alive = await labs.jobs_alive(session)
         self._sightings.keep_only(set(jobs))
+        woken = 0
         for job_id, seen in jobs.items():
             if job_id not in alive:
                 await self._end_orphan(seen)
-            elif self._sightings.note(seen) or was_away:
-                self._wake(seen.lab_id)
-        for job_id, record in alive.items():
+                continue
+            lab_id, state = alive[job_id]
+            # A lab that simply runs has no next step: a thousand of them are not woken to find that out.
+            agreed = state is LabState.READY and seen.state is JobState.RUNNING
+            if (self._sightings.note(seen) or was_away) and not agreed:
+                self._wake(lab_id)
+                woken += 1
+        for job_id, (lab_id, _) in alive.items():
             if job_id not in jobs:
-                self._wake(record.id)
+                self._wake(lab_id)
+                woken += 1
+        seconds = round(time.monotonic() - began, 3)
+        self._log.info("watch.compared", jobs=len(jobs), labs=len(alive), woken=woken, seconds=seconds)
 
     async def _wake_all(self) -> None:
         async with self._database.reading() as session:
-            for record in await labs.alive(session):
-                self._wake(record.id)
+            for lab_id in await labs.ids_alive(session):
+                self._wake(lab_id)
 
     async def _end_orphan(self, seen: Observation) -> None:
         """End a job that belongs to no living attempt; purge it when it has ended.

@@ -64,4 +64,5 @@ def build(config: Path | None = None) -> Service:
             Loop("tidy", settings.tidy_every.total_seconds(), tidying.run, clock=clock),
         ],
         health,
+        niceness=10,  # what was is written down behind what is happening
     )

@@ -30,7 +30,7 @@ from datalabs_launcher.local.config import LocalSettings
 from datalabs_launcher.local.layout import Layout
 from datalabs_launcher.local.machine import Machine
 from datalabs_launcher.local.news import Mailbox, Watchers
-from datalabs_launcher.local.shims import Shim
+from datalabs_launcher.local.shims import Nest, Shim
 from datalabs_launcher.local.specification import SCRATCH
 from datalabs_launcher.local.vm import host as machines
 from datalabs_launcher.local.vm.host import VmPlace
@@ -86,6 +86,7 @@ class LocalScheduler:
         self._pace = pacing.Pace(
             cores=pacing.cores_here(), busy_seconds=settings.startup_seconds, now=time.monotonic
         )
+        self._nest: Nest | None = None
         self._look: asyncio.Task[None] | None = None
         self._log = structlog.get_logger(__name__)
 
@@ -94,6 +95,8 @@ class LocalScheduler:
     async def start(self) -> None:
         """Find what runs already, and begin to watch."""
         await asyncio.to_thread(self._machine.prepare)
+        self._nest = Nest(self._machine.interpreter)
+        self._nest.warm()
         loop = asyncio.get_running_loop()
         self._mailbox.open(loop, self._heard)
         for folder in self._layout.attempts():
@@ -110,6 +113,8 @@ class LocalScheduler:
         loop = asyncio.get_running_loop()
         self._mailbox.close(loop)
         self._watchers.close()
+        if self._nest is not None:
+            self._nest.close()
         for job in self._jobs.values():
             if job.shim is not None:
                 job.shim.let_go(loop)
@@ -254,8 +259,9 @@ class LocalScheduler:
 
     def _launch(self, job: _Job) -> None:
         self._pace.started()
+        assert self._nest is not None
         try:
-            shim = Shim.start(job.attempt.folder, self._machine.interpreter)
+            shim = self._nest.shim(job.attempt.folder)
         except OSError as error:
             self._log.error("local.shim_not_started", job=job.attempt.job_id, reason=str(error))
             job.state = job.attempt.settle(never_started=True)

@@ -4,14 +4,21 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+
+import structlog
 
 from datalabs_launcher.local import processes
 from datalabs_launcher.local.interpreter import Interpreter
 
 PROGRAM = Path(__file__).with_name("shim.py")
+NEST = Path(__file__).with_name("nest.py")
+NEST_SECONDS = 2.0
+"""A nest that does not answer within so long is given up; shims are started without it then."""
+_LONGEST = 4096
 
 
 class Shim:
@@ -56,11 +63,12 @@ class Shim:
 
     def _ended(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
         loop.remove_reader(self._fd)
-        self._reap()
+        self.reap()
         self.over.set()
         tell()
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Take note of its end, where we are its parent."""
         if self._child is not None:
             self._child.wait()
 
@@ -75,3 +83,69 @@ class Shim:
         os.close(self._fd)
         if self._child is not None and self._child.returncode is None:
             self._child.returncode = 0  # it outlives us: no warning at its collection
+
+
+class Nest:
+    """Forks shims from an interpreter that has all that they need; without it each is started by itself."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._log = structlog.get_logger(__name__)
+
+    def warm(self) -> None:
+        """Start the interpreter, if it does not run."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here.settimeout(NEST_SECONDS)
+        with there:
+            try:
+                self._process = subprocess.Popen(
+                    [self._interpreter.executable, "-I", "-S", "-E", NEST, str(there.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    cwd="/",
+                    env={},
+                    pass_fds=[there.fileno()],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                here.close()
+                self._log.warning("nest.not_started", reason=str(error))
+                return
+        self._socket = here
+
+    def shim(self, folder: Path) -> Shim:
+        """Start the shim of an attempt; raises OSError."""
+        self.warm()
+        if self._socket is not None:
+            try:
+                return self._hatched(self._socket, folder)
+            except OSError as error:
+                self._log.warning("nest.failed", reason=str(error))
+                self.close()
+        # Should the nest have begun one after all: the attempt's lock lets one of the two go on.
+        return Shim.start(folder, self._interpreter)
+
+    @staticmethod
+    def _hatched(control: socket.socket, folder: Path) -> Shim:
+        control.send(os.fsencode(folder))
+        words, fds, _, _ = socket.recv_fds(control, _LONGEST, 1, socket.MSG_CMSG_CLOEXEC)
+        if not fds:
+            raise OSError(words.decode(errors="replace") or "it is gone")
+        return Shim(int(words), fds[0], None)
+
+    def close(self) -> None:
+        """End the interpreter; the shims live on."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            try:
+                self._process.wait(NEST_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None

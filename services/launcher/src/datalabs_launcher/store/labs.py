@@ -196,6 +196,21 @@ async def alive(session: AsyncSession) -> list[LabRecord]:
     return [_record(row) for row in await session.execute(select(*COLUMNS).where(ALIVE))]
 
 
+async def jobs_alive(session: AsyncSession) -> dict[str, tuple[str, LabState]]:
+    """Return lab and state of each job that should be there: all labs may be many, so no more than that."""
+    columns = LABS.c.job_id, LABS.c.id, LABS.c.state
+    rows = await session.execute(select(*columns).where(ALIVE, LABS.c.job_id.is_not(None)))
+    return {job_id: (lab_id, state) for job_id, lab_id, state in rows}
+
+
+async def ids_alive(session: AsyncSession, *, settled: bool = True) -> list[str]:
+    """Return the labs that have not ended; those that simply run only if `settled`."""
+    found = select(LABS.c.id).where(ALIVE)
+    if not settled:
+        found = found.where(LABS.c.state != LabState.READY)
+    return list((await session.execute(found)).scalars())
+
+
 async def known_jobs(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, LabRecord]:
     """Return the labs whose newest attempt has one of these job ids, by job id."""
     found = select(*COLUMNS).where(LABS.c.job_id.in_(job_ids))
