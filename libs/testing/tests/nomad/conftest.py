@@ -5,6 +5,7 @@ import contextlib
 import copy
 import itertools
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -206,7 +207,8 @@ async def cluster(
     request: pytest.FixtureRequest, agents: Callable[[], Awaitable[NomadAgent]]
 ) -> AsyncIterator[Cluster]:
     """A cluster of one node."""
-    prefix = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:60]
+    # evaluations of a purged job stay listed under its name, so no name comes twice
+    prefix = f"{request.node.name.split('[')[0].removeprefix('test_').replace('_', '-')[:50]}-{secrets.token_hex(3)}"
     if request.param == "fake":
         async with FakeNomad(nodes=[Node(name="one")], pace=Pace(sync=0.2, urgent_sync=0.05)) as fake:
             made = Cluster(fake.address, fake=fake, prefix=prefix)

@@ -97,7 +97,7 @@ async def test_where_no_node_is_nobody_is_evaluated(cluster: Cluster) -> None:
     job = await cluster.run(lambda job: job.update(Datacenters=["mars"]))
     _, first = await cluster.evaluations(job, 2)
     metrics = first["FailedTGAllocs"]["lab"]
-    assert (metrics["NodesEvaluated"], metrics["NodesAvailable"]) == (0, None)
+    assert (metrics["NodesEvaluated"], metrics["NodesAvailable"]) == (0, {})
 
 
 async def test_who_waits_for_a_port_gets_it_when_it_is_free(cluster: Cluster) -> None:

@@ -55,7 +55,8 @@ async def real() -> AsyncIterator[Split]:
         await eventually(lambda: server.request("GET", "/v1/status/leader"), seconds=PATIENCE)
         own = {"enabled": True, "network_interface": "lo", "servers": [f"127.0.0.1:{server.ports[1]}"]}
         networks = {"host_network": [{"loopback": {"cidr": "127.0.0.0/8"}}]}
-        client = new_agent(settings={"server": {"enabled": False}, "client": {**own, **networks}})
+        options = {"options": {"fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean"}}
+        client = new_agent(settings={"server": {"enabled": False}, "client": {**own, **networks, **options}})
         await client.start()
         cluster = Cluster(server.address, fake=None, prefix="silence")
         yield Split(cluster, client.pause, client.resume)
@@ -64,7 +65,7 @@ async def real() -> AsyncIterator[Split]:
         pytest.fail(f"THE NOMAD TIER CANNOT RUN: {error}", pytrace=False)
     finally:
         if client is not None:
-            with contextlib.suppress(ProcessLookupError):
+            if client.process is not None:
                 client.resume()
             await client.aclose()
         await server.aclose()

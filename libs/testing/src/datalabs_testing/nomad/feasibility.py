@@ -70,7 +70,7 @@ class Metrics:
             "ConstraintFiltered": self.filtered or None,
             "DimensionExhausted": self.exhausted or None,
             "NodePool": self.pool,
-            "NodesAvailable": self.available or None,
+            "NodesAvailable": self.available,
             "NodesEvaluated": self.evaluated,
             "NodesExhausted": self.nodes_exhausted,
             "NodesFiltered": sum(self.filtered.values()),
