@@ -189,16 +189,24 @@ async def test_who_is_stopped_can_be_started_anew(cluster: Cluster) -> None:
     assert sorted(one["DesiredStatus"] for one in found) == ["run", "stop"]
 
 
-async def test_collecting_garbage_forgets_dead_jobs(cluster: Cluster) -> None:
-    job = await cluster.run(run_for="10ms")
-    allocation = await cluster.allocation(job, "failed")
-    assert (await cluster.ask("PUT", "/v1/system/gc")).status == 200
+async def test_collecting_garbage_forgets_dead_jobs_but_no_service_that_nobody_stopped(
+    cluster: Cluster,
+) -> None:
+    def batch(job: dict[str, Any]) -> None:
+        job["Type"] = "batch"
+        job.pop("Update")
+
+    job, service = await cluster.run(batch, run_for="10ms"), await cluster.run(run_for="10ms")
+    allocation = await cluster.allocation(job, "complete")
+    await cluster.allocation(service, "failed")
 
     async def gone() -> bool:
+        assert (await cluster.ask("PUT", "/v1/system/gc")).status == 200
         return (await cluster.ask("GET", f"/v1/job/{job['ID']}")).status == 404
 
-    await eventually(gone, seconds=20)
+    await eventually(gone, seconds=20, pause=0.2)
     assert (await cluster.ask("GET", f"/v1/allocation/{allocation['ID']}")).status == 404
+    assert (await cluster.get(f"/v1/job/{service['ID']}"))["Status"] == "dead"
 
 
 async def test_dispatched_twice_with_one_token_is_once_and_only_the_query_counts(cluster: Cluster) -> None:

@@ -274,8 +274,16 @@ class FakeNomad:
             self.join(node)
 
     def collect_garbage(self) -> None:
-        """Forget all jobs that have ended, their allocations and evaluations, whatever their age; nobody is told."""
-        dead = [job for job in self.state.jobs.values() if job.status == "dead"]
+        """Forget jobs that have ended, their allocations and evaluations, whatever their age; nobody is told.
+
+        A service that has ended by itself is kept until somebody stops it.
+        """
+        kinds = {"batch", "sysbatch"}
+        dead = [
+            job
+            for job in self.state.jobs.values()
+            if job.status == "dead" and (job.stop or job.spec["Type"] in kinds)
+        ]
         for job in dead:
             self._forget(job)
 
