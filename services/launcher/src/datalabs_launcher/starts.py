@@ -14,7 +14,7 @@ from datalabs_runtime.clock import Clock
 
 PAUSE_SECONDS = 0.02
 """Pause before the scheduler is asked again whether it can start one more."""
-ON_THEIR_WAY = 2
+ON_THEIR_WAY = 4
 """Labs that have their turn and are not handed over yet: the scheduler cannot count what it has not seen."""
 FORGOTTEN = timedelta(seconds=2)
 """A lab that has not been handed over so long after its turn does not hold the others up."""
@@ -22,6 +22,8 @@ FIRST, LEAST, MOST = 16.0, 2.0, 512.0
 """Starts under way at once: at the beginning, at the least, at the most."""
 SLOW = 3.0
 """A start that takes so many times what one of its kind takes at best says that there are too many."""
+BEARABLE = 2.0
+"""Seconds that a start may take in any case: what a busy launcher adds to a quick start is no crowd on the machines."""
 LESS = 0.7
 KINDS = 200
 RECENT = 20
@@ -62,7 +64,7 @@ class Window:
             recent = self._best[kind] = deque(maxlen=RECENT)
         usual = min(recent, default=seconds)
         recent.append(seconds)
-        if seconds <= SLOW * max(usual, PAUSE_SECONDS):
+        if seconds <= max(SLOW * usual, BEARABLE):
             self.size = min(MOST, self.size + 1 / self.size)
         elif self._narrowed is None or since >= self._narrowed:  # once for all that were under way together
             self.size = max(LEAST, self.size * LESS)
