@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datalabs_standalone.preparation import envoy_binary
@@ -19,10 +19,11 @@ _START_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Floors:
-    """Ports of 127.0.0.1 behind which the same upstream answers."""
+    """Ports of 127.0.0.1 behind which the same upstream answers, and the process that listens there."""
 
     tcp: int
     http: int
+    pid: int = 0
 
 
 def _listener(port: int, name: str, typed: dict[str, object]) -> dict[str, object]:
@@ -67,7 +68,7 @@ def bare_proxies(address: str, port: int, *, workers: int = 1) -> Iterator[Floor
         )
         try:
             _until_answering(floors.http)
-            yield floors
+            yield replace(floors, pid=envoy.pid)
         finally:
             envoy.terminate()
             envoy.wait()
