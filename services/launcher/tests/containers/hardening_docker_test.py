@@ -177,7 +177,7 @@ async def test_nobody_elses_files_are_in_view(bench: Any) -> None:
 
 async def test_services_of_this_machine_are_out_of_reach(bench: Any) -> None:
     """NATS, PostgreSQL, Nomad, Envoy's admin, the engine: all are listeners of this machine, on whatever address."""
-    gateway = str(bench.scheduler._house.bridge.subnet.network_address + 1)
+    gateway = str((await bench.scheduler._house.connect()).subnet.network_address + 1)
     own = socket.gethostbyname(socket.gethostname())
     side = bench.scheduler._house._api_address
     with listening("0.0.0.0") as port:
@@ -189,6 +189,7 @@ async def test_services_of_this_machine_are_out_of_reach(bench: Any) -> None:
 
 
 async def test_the_platforms_api_is_in_reach(bench: Any) -> None:
+    await bench.scheduler._house.connect()
     side = bench.scheduler._house._api_address
     with socket.create_server((side, 18_123)):
         assert await reached(bench, (side, 18_123)) == {f"{side}:18123": "open"}

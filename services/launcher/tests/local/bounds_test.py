@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from datalabs_launcher.local import bounds
+from datalabs_launcher.local import bounds, disk
 from datalabs_launcher.scheduler import JobState
 
 
@@ -52,9 +52,9 @@ def test_only_who_stands_at_the_limit_and_was_refused_is_cramped(tmp_path: Path)
     def look(refused: int, tasks: int, now: float) -> bool:
         (tmp_path / "pids.events").write_text(f"max {refused}\n")
         (tmp_path / "pids.current").write_text(f"{tasks}\n")
-        return cramped.too_long({"pids": str(tmp_path)}, pids=100, now=now, patience=10)
+        return looks.cramped({"pids": str(tmp_path)}, pids=100, now=now, patience=10)
 
-    cramped = bounds.Cramped()
+    looks = bounds.Looks()
     assert not look(0, 100, 0)  # it uses all that it may have
     assert not look(5, 40, 20)  # it was refused some, and has come down
     assert not look(5, 95, 30)
@@ -73,3 +73,11 @@ def test_why_a_lab_was_ended_is_kept(tmp_path: Path) -> None:
 def test_scratch_is_found_under_a_root_too() -> None:
     binds = [["/s", "/r/media/scratch", "rw"], ["/h", "/r/media/home", "rw"], ["/t", "/media/scratch", "rw"]]
     assert bounds.scratch_of(binds, "/r") == ["/s", "/t"]
+
+
+def test_who_takes_long_to_count_is_counted_less_often(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 2**21)
+    counter = disk.Counter()
+    assert counter.over([str(tmp_path)], disk_mib=1, files_per_mib=1) is not None
+    counter.again_at += 3600
+    assert counter.over([str(tmp_path)], disk_mib=1, files_per_mib=1) is None

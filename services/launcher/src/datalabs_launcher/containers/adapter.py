@@ -139,7 +139,7 @@ class ContainerScheduler:
             await asyncio.sleep(LOOK_AGAIN if not was_up else 0.2)
 
     async def _listen(self) -> None:
-        await self._house.prepare()
+        await self._house.prepare(labs=bool(await self._engine.list(self._house.label)))
         opened = asyncio.Event()
         stream = self._engine.events(self._house.label, opened=opened.set, tell=self._heard)
         try:
@@ -150,7 +150,7 @@ class ContainerScheduler:
             if opened.is_set():
                 await self._compare()
                 self._up = self._answered_once = True
-                self._log.info("container.engine_found", network=self._house.bridge.name)
+                self._log.info("container.engine_found", platform=self._house.plan.name)
                 self._first.set()
                 await stream.over.wait()
         finally:
@@ -230,7 +230,7 @@ class ContainerScheduler:
 
     async def notices(self, runtime: Runtime) -> list[str]:
         """Return what a person should know before launching here."""
-        return list(self._house.bridge.notices) if runtime is Runtime.CONTAINER and self._up else []
+        return self._house.notices() if runtime is Runtime.CONTAINER and self._up else []
 
     async def refuses(self, runtime: Runtime, *, operator: bool) -> str | None:
         """Return why this person may not launch here."""

@@ -7,7 +7,6 @@ as process labs have (`local/firewall.py`), because the bridge is put into the s
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from datalabs_launcher.containers.engine import Engine, EngineRefusedError
 from datalabs_launcher.containers.specification import PLATFORM_LABEL
@@ -15,9 +14,9 @@ from datalabs_launcher.local import firewall, netlink, network, veth
 
 RANGE = ipaddress.IPv4Network("100.64.0.0/10")
 """Addresses that are nobody's own (RFC 6598), apart from those of process labs; 1,024 blocks."""
+UNWALLED = "Container labs can reach services of this machine: its firewall is not ours to set."
 TRIES = 8
 """Blocks of addresses tried: the engine may know of users of one that this machine's routes do not show."""
-_INTERFACES = Path("/sys/class/net")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ async def establish(
             subnet=subnet,
             walled=False,
             egress=True,
-            notices=("Container labs can reach services of this machine: its firewall is not ours to set.",),
+            notices=(UNWALLED,),
         )
     notices: list[str] = []
     try:
@@ -143,14 +142,6 @@ def _wall(
 def table_of(plan: network.Plan) -> str:
     """Return the name of the rules' table: beside that of process labs, which goes when none of them lives."""
     return f"{plan.table}-containers"
-
-
-def holds(plan: network.Plan) -> bool:
-    """Return whether the bridge still is among the labs' interfaces: an engine that restarts may make it anew."""
-    try:
-        return int((_INTERFACES / interface_of(plan) / "netdev_group").read_text()) == plan.group
-    except (OSError, ValueError):
-        return False
 
 
 async def dissolve(engine: Engine, plan: network.Plan) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import io
+import socket
 import tarfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -46,9 +47,10 @@ class EngineRefusedError(Exception):
 class Engine:
     """Speaks to the engine on a Unix socket."""
 
-    def __init__(self, socket: Path, *, timeout: float) -> None:
-        self._socket, self._timeout = socket, timeout
+    def __init__(self, path: Path, *, timeout: float) -> None:
+        self._socket, self._timeout = path, timeout
         self._client: Any = None
+        self._in_doubt = True
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="engine")
         self._connecting = threading.Lock()
 
@@ -68,10 +70,14 @@ class Engine:
             text = str(error.explanation or error)
             raise EngineRefusedError(text, status=error.status_code or 0) from error
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            self._in_doubt = True
             raise SchedulerAwayError(f"The container engine does not answer: {error}") from error
 
     def _connected(self) -> Any:
         with self._connecting:
+            if self._in_doubt:
+                look(self._socket)
+                self._in_doubt = False
             if self._client is None:
                 self._client = docker.APIClient(
                     base_url=f"unix://{self._socket}", timeout=self._timeout, version="auto"
@@ -208,11 +214,11 @@ class EventStream:
     """One connection that the engine sends its events on; `over` is set when it ends, however that comes."""
 
     def __init__(
-        self, socket: Path, label: str, *, opened: Callable[[], None], tell: Callable[[str], None]
+        self, path: Path, label: str, *, opened: Callable[[], None], tell: Callable[[str], None]
     ) -> None:
         self.over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._socket, self._label, self._opened, self._tell = socket, label, opened, tell
+        self._socket, self._label, self._opened, self._tell = path, label, opened, tell
         self._stream: Any = None
         self._closed = False
         threading.Thread(target=self._listen, name="engine events", daemon=True).start()
@@ -224,6 +230,7 @@ class EventStream:
     def _listen(self) -> None:
         filters = {"type": "container", "event": list(EVENTS), "label": self._label}
         try:
+            look(self._socket)
             # No time limit: nothing happens for hours. A dead engine closes its socket.
             client = docker.APIClient(base_url=f"unix://{self._socket}", timeout=None, version="auto")
             with contextlib.closing(client), contextlib.ExitStack() as ending:
@@ -245,6 +252,12 @@ class EventStream:
         if self._stream is not None:
             with contextlib.suppress(Exception):  # closing a socket under its reader fails in many ways
                 self._stream.close()
+
+
+def look(path: Path) -> None:
+    """Raise OSError when nobody listens there; the SDK would leave a socket open for each of its own failed tries."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+        tried.connect(str(path))
 
 
 def split_name(name: str) -> tuple[str, str | None]:

@@ -27,7 +27,7 @@ class Watched:
     pid: int
     groups: dict[str, str]
     layer: str | None
-    cramped: bounds.Cramped
+    looks: bounds.Looks
 
 
 class Guard:
@@ -41,7 +41,7 @@ class Guard:
         """Begin to watch a lab by its main process; watching it already changes nothing."""
         if record.job_id not in self._watched:
             self._watched[record.job_id] = Watched(
-                record, pid, observing.cgroups_of(pid), layer, bounds.Cramped()
+                record, pid, observing.cgroups_of(pid), layer, bounds.Looks()
             )
 
     def watched(self, job_id: str) -> Watched | None:
@@ -75,7 +75,7 @@ class Guard:
             evidence.refused_forks = max(refused, evidence.refused_forks)
             await asyncio.to_thread(one.record.note)
         pids = one.record.about.pids
-        if one.cramped.too_long(one.groups, pids=pids, now=now, patience=self._settings.fork_patience):
+        if one.looks.cramped(one.groups, pids=pids, now=now, patience=self._settings.fork_patience):
             evidence.pids_exceeded = True
             evidence.text = bounds.cramped_text(pids)
             await self._stop(one)
@@ -83,7 +83,7 @@ class Guard:
     async def _measure(self, one: Watched) -> None:
         about, files = one.record.about, self._settings.files_per_mib
         text = await asyncio.to_thread(
-            disk.over_its_size, about.scratch, disk_mib=about.disk_mib, files_per_mib=files
+            one.looks.files.over, about.scratch, disk_mib=about.disk_mib, files_per_mib=files
         )
         if text is None and one.layer is not None:
             text = await asyncio.to_thread(_over_layer, one.layer, files)

@@ -1,6 +1,7 @@
 """This machine as the home of container labs: its network for them, their images, their places, what it holds."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -12,7 +13,7 @@ from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.labs import Capacity, Node, NodeState, Reason
 from datalabs_launcher.containers import bridge
 from datalabs_launcher.containers.config import ContainerSettings
-from datalabs_launcher.containers.engine import Document, Engine
+from datalabs_launcher.containers.engine import Document, Engine, EngineRefusedError
 from datalabs_launcher.containers.folders import About, Record, about_of
 from datalabs_launcher.containers.images import Images
 from datalabs_launcher.containers.specification import (
@@ -37,8 +38,6 @@ _OWN_DRIVER = "cgroupfs"
 class House:
     """What stays the same from lab to lab; `prepare` comes first, and again whenever the engine was away."""
 
-    bridge: bridge.Bridge
-
     def __init__(
         self,
         *,
@@ -56,6 +55,8 @@ class House:
         self._api_address, self._api_port = api_address or self.plan.api_address, api_port
         self._memory_mib = machine.memory_for_labs(settings)
         self._cgroup_parent = ""
+        self._bridge: bridge.Bridge | None = None
+        self._connecting = asyncio.Lock()
         self._addresses: network.Addresses | None = None
         names = [
             name for name in settings.passed_environment if "CERT" not in name and "CA_BUNDLE" not in name
@@ -71,33 +72,57 @@ class House:
     @property
     def operators_only(self) -> bool:
         """Whether labs could reach what they must not, so that only operators may launch them."""
-        return not self.bridge.walled and not self._settings.insecure_process_labs
+        return not self._walled and not self._settings.insecure_process_labs
 
-    async def prepare(self) -> None:
-        """Have the network and its walls; raises `SchedulerAwayError` when no engine answers."""
+    @property
+    def _walled(self) -> bool:
+        return self._bridge.walled if self._bridge else network.may_make_networks()
+
+    def notices(self) -> list[str]:
+        """Return what a person should know before launching here."""
+        if self._bridge is not None:
+            return list(self._bridge.notices)
+        return [] if self._walled else [bridge.UNWALLED]
+
+    async def prepare(self, *, labs: bool) -> None:
+        """Get to know the engine, and have the network when there are `labs`, else with the first.
+
+        Raises `SchedulerAwayError` when no engine answers.
+        """
         about = await self._engine.information()
         self._cgroup_parent = (
             f"/datalabs-{self.plan.name}" if about.get("CgroupDriver") == _OWN_DRIVER else ""
         )
-        self.bridge = await bridge.establish(
-            self._engine,
-            self.plan,
-            api_address=self._api_address,
-            api_port=self._api_port,
-            egress=self._settings.egress,
-            refused=self._settings.egress_refused,
-        )
-        if self._addresses is None:
-            self._addresses = network.Addresses(
-                network=self.bridge.subnet,
-                file=self.layout.labs / "container-addresses",
-                skip=set(),
-                now=time.time,
-            )
+        self._bridge = None
+        if labs:
+            await self.connect()
+
+    async def connect(self) -> bridge.Bridge:
+        """Have the network and its walls; what stands already is looked at again, an operator may have tidied up."""
+        async with self._connecting:
+            if self._bridge is None or not await self._engine.network(self._bridge.name):
+                self._bridge = await bridge.establish(
+                    self._engine,
+                    self.plan,
+                    api_address=self._api_address,
+                    api_port=self._api_port,
+                    egress=self._settings.egress,
+                    refused=self._settings.egress_refused,
+                )
+            if self._addresses is None:
+                self._addresses = network.Addresses(
+                    network=self._bridge.subnet,
+                    file=self.layout.labs / "container-addresses",
+                    skip=set(),
+                    now=time.time,
+                )
+            return self._bridge
 
     async def leave(self) -> None:
-        """Take the network back."""
-        await bridge.dissolve(self._engine, self.plan)
+        """Take the network back, and the groups that the engine leaves in every hierarchy."""
+        if self._bridge is not None:
+            await bridge.dissolve(self._engine, self.plan)
+        await asyncio.to_thread(_remove_groups, self._cgroup_parent)
 
     def rest(self, address: str, ended: float) -> None:
         """Note when the last lab of an address ended."""
@@ -127,7 +152,7 @@ class House:
             memory_taken_mib=node.memory_taken_mib,
             queued=0,
             runtimes=offered,
-            notices=list(self.bridge.notices) if offered else [],
+            notices=self.notices() if offered else [],
             nodes=[node],
         )
 
@@ -144,6 +169,7 @@ class House:
                 f"The image {job.container.image} is not on this machine.", reason=Reason.IMAGE_UNAVAILABLE
             )
         _check_mounts(job)
+        connected = await self._connect_for(job)
         assert self._addresses is not None
         address = record.about.address if record.accepted else self._addresses.give(taken)
         if address is None:
@@ -153,7 +179,7 @@ class House:
             folder=record.folder,
             image=image.id,
             exposed=image.exposed,
-            network=self.bridge.name,
+            network=connected.name,
             address=address,
             uid=job.uid if os.geteuid() == 0 else os.geteuid(),
             pids=self._settings.processes_per_lab,
@@ -170,15 +196,21 @@ class House:
             read_only=job.container.read_only,
             scratch=SCRATCH,
         )
-        files = own_files(
-            job, place.uid, image.files, resolver.text_for_labs() if self.bridge.egress else None
-        )
+        files = own_files(job, place.uid, image.files, resolver.text_for_labs() if connected.egress else None)
         try:
             document = document_of(job, place)
         except ValueError as error:
             raise SubmitRefusedError(str(error)) from None
         await asyncio.to_thread(record.accept, about, files, secret=job.lab_secret, uid=place.uid)
         return document
+
+    async def _connect_for(self, job: LabJob) -> bridge.Bridge:
+        try:
+            return await self.connect()
+        except EngineRefusedError as refused:
+            raise SubmitRefusedError(
+                f"The labs' network could not be made for {job.job_id}: {refused}"
+            ) from None
 
     def _ceiling(self, cores: float) -> float:
         """Return how many cores a lab may use while nobody else wants them."""
@@ -192,3 +224,10 @@ def _check_mounts(job: LabJob) -> None:
                 f"{mount.target} cannot be mounted: {mount.source} is missing.",
                 reason=Reason.VOLUME_UNAVAILABLE,
             )
+
+
+def _remove_groups(parent: str) -> None:
+    if parent:
+        for folder in Path("/sys/fs/cgroup").glob(f"*{parent}"):
+            with contextlib.suppress(OSError):  # somebody is still in it
+                folder.rmdir()

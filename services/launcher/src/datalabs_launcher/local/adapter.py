@@ -58,7 +58,7 @@ class _Job:
         self.sampled: meters.Rate | None = None
         self.judged: meters.Rate | None = None
         self.scratch: meters.Scratch | None = None
-        self.cramped = bounds.Cramped()
+        self.looks = bounds.Looks()
 
     @property
     def ended(self) -> bool:
@@ -143,7 +143,7 @@ class LocalScheduler:
         over = await asyncio.to_thread(
             bounds.passed,
             job.attempt.spec,
-            job.cramped,
+            job.looks,
             now=time.monotonic(),
             patience=self._settings.fork_patience,
             files_per_mib=self._settings.files_per_mib,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ class Over:
 
 
 @dataclass
-class Cramped:
-    """Since when a lab stands at its limit of processes, having been refused more."""
+class Looks:
+    """What earlier looks at a lab found: since when it stands at its limit of processes, and when its files are due."""
 
     since: float | None = None
+    files: disk.Counter = field(default_factory=disk.Counter)
 
-    def too_long(self, groups: cgroups.Groups, *, pids: int, now: float, patience: float) -> bool:
-        """Take a look; return whether it has stood there for `patience` seconds.
+    def cramped(self, groups: cgroups.Groups, *, pids: int, now: float, patience: float) -> bool:
+        """Take a look; return whether it has stood at its limit for `patience` seconds, having been refused more.
 
         A bomb's processes wait between their tries, so new refusals alone do not show it.
         """
@@ -52,14 +53,14 @@ def cramped_text(pids: int) -> str:
 
 
 def passed(
-    spec: dict[str, Any], cramped: Cramped, *, now: float, patience: float, files_per_mib: int
+    spec: dict[str, Any], looks: Looks, *, now: float, patience: float, files_per_mib: int
 ) -> Over | None:
     """Return the bound that a running process lab has passed, by its specification; None while it keeps to all."""
     pids = int(spec["limits"]["pids"])
-    if cramped.too_long(dict(spec["cgroups"]), pids=pids, now=now, patience=patience):
+    if looks.cramped(dict(spec["cgroups"]), pids=pids, now=now, patience=patience):
         return Over(PIDS_EXCEEDED, cramped_text(pids))
     folders = scratch_of(spec["binds"], spec["env"].get("DATALABS_ROOT", ""))
-    text = disk.over_its_size(folders, disk_mib=spec["about"].get("disk_mib", 0), files_per_mib=files_per_mib)
+    text = looks.files.over(folders, disk_mib=spec["about"].get("disk_mib", 0), files_per_mib=files_per_mib)
     return Over(DISK_FULL, text) if text else None
 
 

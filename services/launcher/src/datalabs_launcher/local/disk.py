@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MIB = 2**20
+SHARE = 0.05
+"""Counting one lab's files may take this part of the time: one with a million of them is looked at less often."""
 FEWEST_FILES = 10_000
 """So many files are let to the smallest lab."""
 _BLOCK = 512
@@ -21,6 +23,23 @@ class Written:
     bytes: int
     files: int
     more: bool = False
+
+
+@dataclass
+class Counter:
+    """Looks at one lab's scratch, the less often the longer a look takes."""
+
+    again_at: float = 0.0
+
+    def over(self, folders: Iterable[str], *, disk_mib: int, files_per_mib: int) -> str | None:
+        """Return what `over_its_size` says, or None when it is too early for another look."""
+        began = time.monotonic()
+        if began < self.again_at:
+            return None
+        text = over_its_size(folders, disk_mib=disk_mib, files_per_mib=files_per_mib)
+        ended = time.monotonic()
+        self.again_at = ended + (ended - began) / SHARE
+        return text
 
 
 def written(folders: Iterable[str], *, most_bytes: int, most_files: int) -> Written:
