@@ -8,7 +8,6 @@ import pytest
 import pytest_asyncio
 
 from datalabs_testing.nomad import FakeNomad, Node, NomadUnavailableError, Pace, new_agent
-from datalabs_testing.nomad.agent import NomadAgent
 from datalabs_testing.waiting import eventually
 
 from .conftest import SECOND, Cluster
@@ -49,26 +48,25 @@ async def real() -> AsyncIterator[Split]:
     soon = {"heartbeat_grace": "1s", "min_heartbeat_ttl": "1s", "max_heartbeats_per_second": 1000.0}
     base = {"enabled": True, "bootstrap_expect": 1, "event_buffer_size": 1000}
     server = new_agent(settings={"server": {**base, **soon}, "client": {"enabled": False}})
-    client: NomadAgent | None = None
-    try:
-        await server.start(node=False)
-        await eventually(lambda: server.request("GET", "/v1/status/leader"), seconds=PATIENCE)
-        own = {"enabled": True, "network_interface": "lo", "servers": [f"127.0.0.1:{server.ports[1]}"]}
-        networks = {"host_network": [{"loopback": {"cidr": "127.0.0.0/8"}}]}
-        options = {"options": {"fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean"}}
-        client = new_agent(settings={"server": {"enabled": False}, "client": {**own, **networks, **options}})
-        await client.start()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(server.aclose)
+        try:
+            await server.start(node=False)
+            await eventually(lambda: server.request("GET", "/v1/status/leader"), seconds=PATIENCE)
+            own = {"enabled": True, "network_interface": "lo", "servers": [f"127.0.0.1:{server.ports[1]}"]}
+            networks = {"host_network": [{"loopback": {"cidr": "127.0.0.0/8"}}]}
+            options = {"options": {"fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean"}}
+            client = new_agent(
+                settings={"server": {"enabled": False}, "client": {**own, **networks, **options}}
+            )
+            stack.push_async_callback(client.aclose)
+            await client.start()
+        except NomadUnavailableError as error:
+            pytest.fail(f"THE NOMAD TIER CANNOT RUN: {error}", pytrace=False)
+        stack.callback(client.resume)
         cluster = Cluster(server.address, fake=None, prefix="silence")
+        stack.push_async_callback(cluster.aclose)
         yield Split(cluster, client.pause, client.resume)
-        await cluster.aclose()
-    except NomadUnavailableError as error:
-        pytest.fail(f"THE NOMAD TIER CANNOT RUN: {error}", pytrace=False)
-    finally:
-        if client is not None:
-            if client.process is not None:
-                client.resume()
-            await client.aclose()
-        await server.aclose()
 
 
 @contextlib.asynccontextmanager

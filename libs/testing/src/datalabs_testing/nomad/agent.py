@@ -128,6 +128,7 @@ class NomadAgent:
     async def aclose(self) -> None:
         """End all jobs, then the agent, then what it mounted."""
         if self.process is None:
+            await asyncio.to_thread(self._clean)
             return
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT):
