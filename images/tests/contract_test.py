@@ -51,6 +51,9 @@ def lab(name: str, **changes: Any) -> DockerContainer:
         DockerContainer(tag_of(name))
         .with_env("DATALABS_LAB_SECRET", SECRET)
         .with_env("DATALABS_USER", "ada")
+        .with_tmpfs_mount("/tmp", "exec,mode=1777")
+        .with_tmpfs_mount("/run", "mode=0755")
+        .with_tmpfs_mount("/media/home", f"exec,mode=0700,uid={UID},gid={UID}")
         .with_kwargs(
             user=f"{UID}:{UID}",
             init=True,
@@ -58,11 +61,6 @@ def lab(name: str, **changes: Any) -> DockerContainer:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             mem_limit="1g",
-            tmpfs={
-                "/tmp": "exec,mode=1777",
-                "/run": "mode=0755",
-                "/media/home": f"exec,mode=0700,uid={UID},gid={UID}",
-            },
             **changes,
         )
     )
