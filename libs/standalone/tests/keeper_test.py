@@ -209,3 +209,25 @@ async def test_a_part_that_answers_now_and_then_is_left_alone(
     await until(lambda: asked > 30)
     assert keeper.status.restarts == 0
     await keeper.end()
+
+
+async def test_a_part_that_only_a_new_start_helps_is_started_anew(
+    tmp_path: Path, heard: Heard, children: Children
+) -> None:
+    stuck = [False]
+
+    async def answer() -> Answer:
+        return Answer(ready=False, only_restart="could not write") if stuck[0] else Answer(ready=True)
+
+    plan = python_part("p", SLEEPER, tmp_path, probe=answer)
+    keeper = Keeper(plan=plan, children=children, listener=heard, steady_probes_seconds=0.01)
+    keeper.begin()
+    await keeper.ready.wait()
+    first = keeper.status.pid
+    stuck[0] = True
+    await until(lambda: keeper.status.restarts >= 1)
+    stuck[0] = False
+    await until(keeper.ready.is_set)
+    assert keeper.status.pid != first
+    assert ("p", PartState.RESTARTING, "could not write") in heard.changes
+    await keeper.end()

@@ -70,3 +70,38 @@ async def test_nats_must_let_us_in(state: StateFolder) -> None:
         assert (await probes.nats_ready("127.0.0.1", port, "standalone", "right")()).ready
         refused = await probes.nats_ready("127.0.0.1", port, "standalone", "wrong")()
     assert refused == probes.Answer(ready=False, text="-ERR 'Authorization Violation'")
+
+
+async def test_nats_is_started_anew_once_after_its_disk_was_full(state: StateFolder) -> None:
+    log = state.root / "nats.log"
+    log.write_bytes(b"[INF] Starting nats-server\n[INF] Server is ready\n")
+
+    async def well() -> probes.Answer:
+        return probes.Answer(ready=True)
+
+    ask = probes.nats_writing(well, log=log, folder=state.root)
+    assert (await ask()).ready
+    with log.open("ab") as file:
+        file.write(
+            b"[ERR] JetStream stream 'DATALABS > EVENTS' critical write error: no space left on device\n"
+        )
+    assert (await ask()).only_restart
+    assert (await ask()).only_restart
+    with log.open("ab") as file:
+        file.write(b"[INF] Starting nats-server\n[INF] Server is ready\n")
+    assert (await ask()).ready
+
+
+async def test_nats_is_left_alone_while_there_is_no_room(state: StateFolder) -> None:
+    log = state.root / "nats.log"
+    log.write_bytes(
+        b"[INF] Starting nats-server\n[ERR] Filestore [EVENTS] Critical write error: write 1.blk\n"
+    )
+
+    async def well() -> probes.Answer:
+        return probes.Answer(ready=True)
+
+    ask = probes.nats_writing(well, log=log, folder=state.root, room_bytes=2**62)
+    answer = await ask()
+    assert (answer.ready, answer.only_restart) == (False, "")
+    assert "full" in answer.text

@@ -74,7 +74,11 @@ def assemble(
         await watch_progress(port=blueprint.nats_port, password=blueprint.subscriber_password, say=say)
 
     programs = blueprint.programs
-    nats_probe = probes.nats_ready(LOOPBACK, blueprint.nats_port, _PROBE_USER, blueprint.nats_password)
+    nats_probe = probes.nats_writing(
+        probes.nats_ready(LOOPBACK, blueprint.nats_port, _PROBE_USER, blueprint.nats_password),
+        log=state.log_of("nats"),
+        folder=Path(programs["nats"].folder),
+    )
     return PlatformPlan(
         address=blueprint.address,
         nursery=PartPlan(

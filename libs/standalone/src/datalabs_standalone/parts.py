@@ -216,6 +216,9 @@ class Keeper:
                     _signal(self.status.pid or 0, signal.SIGKILL)
                     await exited
                     return f"did not answer for {time.monotonic() - heard:.0f} s and was killed"
+                if answer.only_restart:
+                    await self._end_for_restart(exited)
+                    return answer.only_restart
             if silent and self.status.took is not None:
                 pause = min(_SILENT_PROBES_SECONDS, self._steady)
             elif self.ready.is_set():
@@ -224,6 +227,14 @@ class Keeper:
                 pause = min(_SLOWEST_FIRST_PROBE_SECONDS, max(pause, (time.monotonic() - began) / 20))
             await asyncio.wait({exited}, timeout=pause)
         return ""
+
+    async def _end_for_restart(self, exited: asyncio.Future[int]) -> None:
+        """End a part that only a new start helps: as at the platform's end, and by force when that takes too long."""
+        _signal(self.status.pid or 0, self.plan.stop_signal)
+        await asyncio.wait({exited}, timeout=self.plan.stop_within)
+        if not exited.done():
+            _signal(self.status.pid or 0, signal.SIGKILL)
+            await exited
 
     def _hangs(self, silent: int, since: float) -> bool:
         """Tell whether a part that was ready has been silent for too long."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a part said: whether it is ready, whether it said anything at all, and its words if it is not ready."""
+    """What a part said: whether it is ready, whether it said anything at all, and its words if it is not ready.
+
+    `only_restart` tells why nothing but a new start helps.
+    """
 
     ready: bool
     heard: bool = True
     text: str = ""
+    only_restart: str = ""
 
 
 SILENCE = Answer(ready=False, heard=False, text="does not answer")
@@ -63,6 +68,52 @@ def service_ready(socket: Path) -> Probe:
         return Answer(ready=False, text=_why(body))
 
     return quiet(ask)
+
+
+ROOM_BYTES = 32 * 2**20
+"""So much must be free before NATS is started again after a full disk."""
+
+
+def nats_writing(probe: Probe, *, log: Path, folder: Path, room_bytes: int = ROOM_BYTES) -> Probe:
+    """Ask NATS, and read in its log whether it has given a stream up.
+
+    A stream that met a full disk refuses to store until the server is started anew, though there is room again and the
+    server answers (seen with 2.15.1): so it is started anew as soon as there is room.
+    """
+    seen = _WriteErrors(log)
+
+    async def ask() -> Answer:
+        answer = await probe()
+        if not answer.ready or not seen.any():
+            return answer
+        free = shutil.disk_usage(folder).free
+        if free < room_bytes:
+            return Answer(ready=False, text="its disk is full: nothing new is stored")
+        return Answer(ready=False, text="its disk was full", only_restart="could not write to a full disk")
+
+    return ask
+
+
+class _WriteErrors:
+    """Whether a running server has said that it could not write; reads only what is new in its log."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._offset = 0
+        self._found = False
+
+    def any(self) -> bool:
+        try:
+            with self._log.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(self._offset if size >= self._offset else 0)
+                text = file.read()
+                self._offset = file.tell()
+        except OSError:
+            return self._found
+        _, started, after = text.rpartition(b"Starting nats-server")
+        self._found = (self._found and not started) or b"ritical write error" in after
+        return self._found
 
 
 def _why(body: bytes) -> str:
