@@ -32,6 +32,7 @@ async def test_an_end_has_its_code_and_the_schedulers_time(lab: Try) -> None:
 
 
 async def test_a_batch_job_ends_likewise(lab: Try) -> None:
+    lab.needs("batch")
     _, good = await lab.ended(Does(seconds=0.2), batch=True)
     assert good.end is not None
     assert (good.state, good.end.exit_code, good.end.signal) == (JobState.ENDED, 0, None)

@@ -69,6 +69,7 @@ async def test_a_lab_outlives_its_launcher_and_is_found_again(lab: Try) -> None:
 
 
 async def test_a_stop_is_asked_for_politely(lab: Try) -> None:
+    lab.needs("button")
     job = await lab.running()
     began = datetime.now(tz=UTC)
     await lab.scheduler.stop(job.job_id, grace=30)
@@ -80,6 +81,7 @@ async def test_a_stop_is_asked_for_politely(lab: Try) -> None:
 
 
 async def test_who_ignores_a_stop_is_killed_when_the_grace_is_over(lab: Try) -> None:
+    lab.needs("kills")
     job = await lab.running(STUBBORN, stop_seconds=2)
     began = datetime.now(tz=UTC)
     await lab.scheduler.stop(job.job_id, grace=2)
@@ -92,6 +94,7 @@ async def test_who_ignores_a_stop_is_killed_when_the_grace_is_over(lab: Try) -> 
 
 
 async def test_a_shorter_grace_than_the_labs_own_is_kept(lab: Try) -> None:
+    lab.needs("kills")
     job = await lab.running(STUBBORN, stop_seconds=30)
     began = datetime.now(tz=UTC)
     await lab.scheduler.stop(job.job_id, grace=0.5)
@@ -155,7 +158,8 @@ async def test_each_change_is_told(lab: Try) -> None:
     lab.needs("commands")
     heard = lab.listen()
     await asyncio.sleep(0)
-    job, _ = await lab.ended(Does(seconds=0.5, code=3))
+    # a second and more: Nomad tells of a shorter life only when it is over
+    job, _ = await lab.ended(Does(seconds=2.5, code=3))
 
     async def complete() -> bool:
         states = [seen.state for seen in heard if seen.job_id == job.job_id]

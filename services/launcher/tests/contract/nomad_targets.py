@@ -222,7 +222,12 @@ class NomadQemuTarget(RealNomadTarget):
     marks = ("nomad", "vm")
     memory_mib = 512
     seconds = 60.0
-    lacks: ClassVar[dict[str, str]] = LACKS
+    lacks: ClassVar[dict[str, str]] = {
+        **LACKS,
+        "batch": "a machine's screen is at its port, and batch labs have none",
+        "button": "the tiny kernels do not end before their time under the driver's own type of machine",
+        "kills": "the driver takes no signals, and tells no kill from an end by itself",
+    }
 
     async def open(self, ground: NomadAgent) -> None:
         if probe.tools() is None:
