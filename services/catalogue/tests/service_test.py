@@ -21,7 +21,19 @@ from datalabs_runtime.messaging import Messaging
 from datalabs_runtime.rpc import RpcClient
 
 CONTENT = Path(__file__).parents[3] / "content"
-SHIPPED = {"jupyterlab", "machine-learning", "gnss", "web-explorer", "terminal", "report", "linux-desktop"} | {"topcat", "aladin", "ds9", "octave"}
+SHIPPED = {
+    "jupyterlab",
+    "machine-learning",
+    "gnss",
+    "web-explorer",
+    "terminal",
+    "report",
+    "linux-desktop",
+    "topcat",
+    "aladin",
+    "ds9",
+    "octave",
+}
 
 
 def collection(name: str) -> Collection:
