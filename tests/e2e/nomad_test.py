@@ -14,6 +14,7 @@ import pytest
 from datalabs_client import Datalabs
 from datalabs_contracts.labs import LabState, Reason
 from datalabs_testing.nomad.agent import NomadAgent, NomadUnavailableError, binary
+from datalabs_testing.waiting import eventually
 from tests.running import TEST_CONTENT, RunningPlatform, running
 
 pytestmark = [pytest.mark.nomad, pytest.mark.e2e, pytest.mark.timeout(200)]
@@ -145,13 +146,19 @@ async def test_a_container_lab_on_nomad_through_the_edge(agent: NomadAgent, ada:
     assert texts[0] == "Finding a machine"
     assert texts[1] == f"{ready.node} took it"
     assert ready.node is not None
+
+    async def started() -> str | None:
+        """Return when Nomad says that it started; a purged job says nothing any more."""
+        [placed] = await agent.request("GET", f"/v1/job/lab-{lab.id}-01/allocations?all=true")
+        at: str | None = placed["TaskStates"]["main"]["StartedAt"]
+        return at
+
+    at = await eventually(started, seconds=10, pause=0.1)
     await lab.stop()
     ended = await lab.until(lambda lab: lab.state.ended, timeout=30)
     assert (ended.state, ended.reason) == (LabState.STOPPED, Reason.STOPPED_BY_USER)
     assert ended.started_at is not None
-    [placed] = await agent.request("GET", f"/v1/job/lab-{lab.id}-01/allocations?all=true")
-    times = placed["TaskStates"]["main"]
-    assert times["StartedAt"].startswith(f"{ended.started_at:%Y-%m-%dT%H:%M:%S.%f}"[:-1])
+    assert at.startswith(f"{ended.started_at:%Y-%m-%dT%H:%M:%S.%f}"[:-1])
 
 
 async def test_a_batch_lab_on_nomad(ada: Datalabs) -> None:
