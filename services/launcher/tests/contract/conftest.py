@@ -69,6 +69,7 @@ class Try:
         job = self.target.job(does, **changes)
         await self.scheduler.submit(job)
         await self.until(job, JobState.RUNNING)
+        await self.eventually(lambda: self.target.up(self.scheduler, job))
         return job
 
     async def ended(self, does: Does, **changes: Any) -> tuple[LabJob, Observation]:

@@ -225,7 +225,7 @@ class NomadQemuTarget(RealNomadTarget):
     lacks: ClassVar[dict[str, str]] = {
         **LACKS,
         "batch": "a machine's screen is at its port, and batch labs have none",
-        "button": "the tiny kernels do not end before their time under the driver's own type of machine",
+        "button": "a guest feels no power button before it is up, and here it cannot be told when that is",
         "kills": "the driver takes no signals, and tells no kill from an end by itself",
     }
 

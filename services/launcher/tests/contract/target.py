@@ -121,6 +121,11 @@ class Target(ABC):
     async def warm(self, adapter: Scheduler) -> None:  # noqa: B027 - few need anything
         """Let an adapter that was just started make ready what the labs under test need."""
 
+    async def up(self, adapter: Scheduler, job: LabJob) -> bool:
+        """Return whether the lab inside is up, where that takes longer than its job's start."""
+        del adapter, job
+        return True
+
     # -- jobs ------------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -56,6 +56,9 @@ class VmTarget(Target):
             async for _ in adapter.prepare(wanted, Runtime.VM):
                 pass
 
+    async def up(self, adapter: Scheduler, job: LabJob) -> bool:
+        return await greeted(adapter, job)
+
     def runs(self, job: LabJob, does: Does) -> LabJob:
         return as_machine(job, does)
 
@@ -75,3 +78,9 @@ def as_machine(job: LabJob, does: Does) -> LabJob:
     """Return the job as a machine with the habit that comes closest."""
     habit = "leaves" if does.seconds is not None else "deaf" if does.ignores else "polite"
     return replace(job, vm=VmRuntime(disk=habit), kind=Kind.DESKTOP)
+
+
+async def greeted(adapter: Scheduler, job: LabJob) -> bool:
+    """Return whether the guest has said that it is there; before that it feels no power button."""
+    lines, _ = await adapter.logs(job.job_id, lines=50)
+    return small_machines.HELLO.decode().strip() in [one.strip() for one in lines]

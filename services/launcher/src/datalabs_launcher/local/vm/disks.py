@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Disks:
     def __init__(self, folder: Path, *, qemu_img: Path) -> None:
         self._folder = folder
         self._qemu_img = qemu_img
+        self._making = threading.Lock()
 
     def get(self, lab_id: str) -> Disk | None:
         """Return the disk that a lab has."""
@@ -58,6 +60,10 @@ class Disks:
 
         Raises `DiskError`.
         """
+        with self._making:  # a repeated submission may come while the first still makes it
+            return self._make(lab_id, installed, disk_mib=disk_mib, uid=uid)
+
+    def _make(self, lab_id: str, installed: Installed, *, disk_mib: int, uid: int) -> Disk:
         known = self.get(lab_id)
         if known is not None:
             os.utime(known.folder)
