@@ -25,7 +25,7 @@ async def test_a_restored_platform_goes_on_where_the_backup_was_made(tmp_path: P
             await lab.stop()
             ended = await lab.ended(timeout=60)
             async with asyncio.timeout(30):
-                while (usage := await used(datalabs))[0]["running"]:
+                while (usage := await used(datalabs))[0]["running"]:  # noqa: ASYNC110 - the ledger follows
                     await asyncio.sleep(0.1)
         (old.state / "volumes" / "home" / "ada" / "note.txt").write_text("kept")
         assert "backed up" in old.command("backup", str(copy)).stdout
