@@ -5,7 +5,8 @@ Revises:
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+
+from datalabs_runtime.messaging_tables import drop_messaging_tables, make_messaging_tables
 
 revision = "968bc3f49542"
 down_revision = None
@@ -14,22 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
-        "inbox",
-        sa.Column("consumer", sa.String(length=64), nullable=False),
-        sa.Column("event_id", sa.String(length=64), nullable=False),
-        sa.Column("handled_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("consumer", "event_id", name=op.f("pk_inbox")),
-    )
-    op.create_index(op.f("ix_inbox_handled_at"), "inbox", ["handled_at"], unique=False)
-    op.create_table(
-        "leases",
-        sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("holder", sa.String(length=128), nullable=False),
-        sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
-    )
+    make_messaging_tables()
     op.create_table(
         "ledger",
         sa.Column("lab_id", sa.String(length=10), nullable=False),
@@ -49,23 +35,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_ledger_owner_started_at", "ledger", ["owner", "started_at"], unique=False)
     op.create_index("ix_ledger_started_at", "ledger", ["started_at"], unique=False)
-    op.create_table(
-        "outbox",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("event_id", sa.String(length=64), nullable=False),
-        sa.Column("subject", sa.String(length=255), nullable=False),
-        sa.Column("entity", sa.String(length=128), nullable=False),
-        sa.Column("revision", sa.BigInteger(), nullable=False),
-        sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
-        sa.UniqueConstraint("event_id", name=op.f("uq_outbox_event_id")),
-    )
-    op.create_index(
-        "outbox_unpublished", "outbox", ["id"], unique=False, postgresql_where=sa.text("published_at IS NULL")
-    )
     op.create_table(
         "overrides",
         sa.Column("owner", sa.String(length=32), nullable=False),
@@ -120,12 +89,8 @@ def downgrade() -> None:
     op.drop_index("ix_reservations_owner", table_name="reservations")
     op.drop_table("reservations")
     op.drop_table("overrides")
-    op.drop_index("outbox_unpublished", table_name="outbox", postgresql_where=sa.text("published_at IS NULL"))
-    op.drop_table("outbox")
+    drop_messaging_tables()
     op.drop_index("ix_ledger_started_at", table_name="ledger")
     op.drop_index("ix_ledger_owner_started_at", table_name="ledger")
     op.drop_table("ledger")
-    op.drop_table("leases")
-    op.drop_index(op.f("ix_inbox_handled_at"), table_name="inbox")
-    op.drop_table("inbox")
     op.execute("DROP FUNCTION refuse_change()")

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from datalabs_runtime.messaging_tables import drop_messaging_tables, make_messaging_tables
+
 revision = "1ac8a5d24839"
 down_revision = None
 branch_labels = None
@@ -71,14 +73,7 @@ def upgrade() -> None:
         sa.Column("specification_document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("datalab", "version", name=op.f("pk_environments")),
     )
-    op.create_table(
-        "inbox",
-        sa.Column("consumer", sa.String(length=64), nullable=False),
-        sa.Column("event_id", sa.String(length=64), nullable=False),
-        sa.Column("handled_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("consumer", "event_id", name=op.f("pk_inbox")),
-    )
-    op.create_index(op.f("ix_inbox_handled_at"), "inbox", ["handled_at"], unique=False)
+    make_messaging_tables()
     op.create_table(
         "labs",
         sa.Column("id", sa.String(length=16), nullable=False),
@@ -226,31 +221,6 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
-        "leases",
-        sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("holder", sa.String(length=128), nullable=False),
-        sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
-    )
-    op.create_table(
-        "outbox",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("event_id", sa.String(length=64), nullable=False),
-        sa.Column("subject", sa.String(length=255), nullable=False),
-        sa.Column("entity", sa.String(length=128), nullable=False),
-        sa.Column("revision", sa.BigInteger(), nullable=False),
-        sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
-        sa.UniqueConstraint("event_id", name=op.f("uq_outbox_event_id")),
-    )
-    op.create_index(
-        "outbox_unpublished", "outbox", ["id"], unique=False, postgresql_where=sa.text("published_at IS NULL")
-    )
-    op.create_table(
         "transitions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("lab_id", sa.String(length=16), nullable=False),
@@ -311,9 +281,7 @@ def downgrade() -> None:
     op.execute(sa.schema.DropSequence(sa.Sequence("address_ring")))
     op.drop_index("transitions_of_attempt", table_name="transitions")
     op.drop_table("transitions")
-    op.drop_index("outbox_unpublished", table_name="outbox", postgresql_where=sa.text("published_at IS NULL"))
-    op.drop_table("outbox")
-    op.drop_table("leases")
+    drop_messaging_tables()
     op.drop_index("launch_times_recent", table_name="launch_times")
     op.drop_table("launch_times")
     op.drop_index("labs_of_owner", table_name="labs")
@@ -323,8 +291,6 @@ def downgrade() -> None:
         "labs_alive", table_name="labs", postgresql_where=sa.text("state NOT IN ('stopped', 'failed')")
     )
     op.drop_table("labs")
-    op.drop_index(op.f("ix_inbox_handled_at"), table_name="inbox")
-    op.drop_table("inbox")
     op.drop_table("environments")
     op.drop_index("attempts_untraced", table_name="attempts", postgresql_where=sa.text("NOT traced"))
     op.drop_index("attempts_job", table_name="attempts")

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from datalabs_runtime.messaging_tables import drop_messaging_tables, make_messaging_tables
+
 revision = "1c019308a0bf"
 down_revision = None
 branch_labels = None
@@ -24,39 +26,7 @@ def upgrade() -> None:
         sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_collections")),
     )
-    op.create_table(
-        "inbox",
-        sa.Column("consumer", sa.String(length=64), nullable=False),
-        sa.Column("event_id", sa.String(length=64), nullable=False),
-        sa.Column("handled_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("consumer", "event_id", name=op.f("pk_inbox")),
-    )
-    op.create_index(op.f("ix_inbox_handled_at"), "inbox", ["handled_at"], unique=False)
-    op.create_table(
-        "leases",
-        sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("holder", sa.String(length=128), nullable=False),
-        sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
-    )
-    op.create_table(
-        "outbox",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("event_id", sa.String(length=64), nullable=False),
-        sa.Column("subject", sa.String(length=255), nullable=False),
-        sa.Column("entity", sa.String(length=128), nullable=False),
-        sa.Column("revision", sa.BigInteger(), nullable=False),
-        sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
-        sa.UniqueConstraint("event_id", name=op.f("uq_outbox_event_id")),
-    )
-    op.create_index(
-        "outbox_unpublished", "outbox", ["id"], unique=False, postgresql_where=sa.text("published_at IS NULL")
-    )
+    make_messaging_tables()
     op.create_table(
         "starters",
         sa.Column("owner", sa.String(length=32), nullable=False),
@@ -102,9 +72,5 @@ def downgrade() -> None:
     op.drop_index("ix_volumes_owner", table_name="volumes")
     op.drop_table("volumes")
     op.drop_table("starters")
-    op.drop_index("outbox_unpublished", table_name="outbox", postgresql_where=sa.text("published_at IS NULL"))
-    op.drop_table("outbox")
-    op.drop_table("leases")
-    op.drop_index(op.f("ix_inbox_handled_at"), table_name="inbox")
-    op.drop_table("inbox")
+    drop_messaging_tables()
     op.drop_table("collections")
