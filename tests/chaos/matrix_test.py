@@ -1,6 +1,7 @@
 """Who dies, when, how: each life is harmed once while it begins and once while it ends, and comes out right.
 
-`make test-chaos` takes a selection that has every pair of who, when and how; `make test-chaos-full` takes all.
+`make test-chaos` takes a selection that has every pair of who, when and how; `make test-chaos-full` takes all;
+DATALABS_CHAOS_LIVES=n takes the first n lives only.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300), pytest.mark.asyncio(l
 
 FULL = os.environ.get("DATALABS_CHAOS_FULL") == "1"
 CELLS = every_cell() if FULL else pairwise(every_cell(), SEED)
-LIVES = lives(CELLS, SEED)
+LIVES = lives(CELLS, SEED)[: int(os.environ.get("DATALABS_CHAOS_LIVES") or 0) or None]
 RANDOM_SECONDS = 0.6
 """A launch of the stub takes about so long, its end half of it."""
 LAUNCH_SECONDS = 60.0
@@ -117,5 +118,5 @@ async def test_nothing_is_left_of_all_lives(stage: Stage) -> None:
     assert [one.id for one in await stage.ada.labs() if not one.lab.state.ended] == []
     assert sorted((stage.platform.state / "labs").glob("lab-*")) == []
     print(f"messages: {stage.harm.messages}; records of the scheduler compared: {len(stage.records.ended)}")
-    assert stage.harm.messages["harmed"] > 0
     assert stage.records.ended
+    assert stage.harm.messages["harmed"] > 0 or not stage.harm.messages["none came"]
