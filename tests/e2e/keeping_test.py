@@ -44,7 +44,7 @@ async def test_a_lab_is_kept_and_an_ended_one_can_be_had_back(ada: Datalabs, adm
     kept = await ada.call("POST", f"/labs/{lab.id}/keep", {"until": until.isoformat()})
     assert datetime.fromisoformat(kept["expires_at"]) >= until
     await admin.call("PUT", "/people/ada/lab-policy", {"idle_minutes": 45})
-    assert (await lab.refresh()).idle_minutes == 45
+    await lab.until(lambda lab: lab.idle_minutes == 45, timeout=10)
     await admin.call("PUT", "/people/ada/lab-policy", {})
     await lab.stop()
     stopped = await lab.until(lambda lab: lab.state.ended, timeout=20)

@@ -28,6 +28,7 @@ async def stop_in_time(rig: Rig, lab_id: str) -> None:
 
 
 async def test_stop_while_queued(rig: Rig) -> None:
+    await rig.launcher.admission.round()  # the launcher's first look at the cluster is over
     rig.resize(1.0)
     first = await rig.launch()
     second = await rig.launch()
