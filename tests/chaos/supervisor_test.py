@@ -6,11 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from datalabs_contracts.labs import LabState
+from tests.chaos import verdict
 from tests.running import TEST_CONTENT, RunningPlatform, running
 
 pytestmark = pytest.mark.chaos
-
-RECOVERY_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -19,26 +18,15 @@ def shaken() -> Iterator[RunningPlatform]:
         yield platform
 
 
-def job_folders(platform: RunningPlatform, lab_id: str) -> list[str]:
-    """The scheduler's own record: one folder for each attempt that was ever started."""
-    return [entry.name for entry in (platform.state / "labs").iterdir() if lab_id in entry.name]
+def jobs(platform: RunningPlatform, lab_id: str) -> list[str]:
+    """The scheduler's own record: one job for each attempt that was ever started."""
+    return verdict.Records(platform.state / "labs").jobs(lab_id)
 
 
 async def settled(platform: RunningPlatform, lab_id: str) -> LabState:
-    """Wait until the lab is ready or has ended, whatever is away meanwhile."""
-    async with asyncio.timeout(RECOVERY_SECONDS):
-        while True:
-            try:
-                async with platform.client("ada") as datalabs:
-                    lab = (await datalabs.lab(lab_id)).lab
-                    if lab.state is LabState.READY:
-                        return lab.state
-                    if lab.state.ended:
-                        assert lab.reason is not None
-                        return lab.state
-            except Exception as error:  # noqa: BLE001 - any answer but a lab means: not yet
-                print(f"not yet: {error}")
-            await asyncio.sleep(0.3)
+    """Wait until the lab is ready or has ended, as a new visitor sees it."""
+    async with platform.client("ada") as datalabs:
+        return (await verdict.settled(await datalabs.lab(lab_id))).state
 
 
 async def cleared(platform: RunningPlatform, lab_id: str) -> None:
@@ -56,7 +44,7 @@ async def test_the_supervisor_dies_during_a_launch(shaken: RunningPlatform) -> N
     shaken.kill_supervisor()
     shaken.up()
     assert await settled(shaken, lab.id) is LabState.READY
-    assert len(job_folders(shaken, lab.id)) == 1
+    assert len(jobs(shaken, lab.id)) == 1
     await cleared(shaken, lab.id)
 
 
