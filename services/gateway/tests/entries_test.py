@@ -228,8 +228,8 @@ async def test_only_ready_labs_of_ones_own_can_be_opened(stage: Any, fakes: Any,
 
 async def test_the_launcher_away_is_said_to_readers_and_programs(stage: Any, fakes: Any) -> None:
     client = await stage.signed_in("ada")
-    url = urlsplit(await opened(client))
     fakes.refuse["get_route"] = ProblemError(ProblemCode.INTERNAL_ERROR)
+    url = urlsplit(await opened(client))
     page = await stage.lab_client(LAB, **NAVIGATION).get(f"{url.path}?{url.query}")
     assert page.status_code == 500
     assert "starting again" in page.text

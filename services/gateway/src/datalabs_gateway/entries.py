@@ -1,5 +1,7 @@
 """Who may enter which lab: one-time codes, lab sessions, and the token of the edge's fast path (DESIGN section 7)."""
 
+import asyncio
+import contextlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -102,16 +104,15 @@ class Entries:
             raise ProblemError(ProblemCode.LAB_NOT_READY)
         self._openings.take(f"{caller.session_id} {lab.id}")
         secret = secrets.token_urlsafe(32)
-        await self._store.add_code(
-            EntryCode(
-                code_sha256=digest_of(secret),
-                lab_id=lab.id,
-                username=caller.username,
-                session_id=caller.session_id,
-                session_sha256=caller.session_sha256,
-                expires_at=self._clock.now() + self._code_life,
-            )
+        code = EntryCode(
+            code_sha256=digest_of(secret),
+            lab_id=lab.id,
+            username=caller.username,
+            session_id=caller.session_id,
+            session_sha256=caller.session_sha256,
+            expires_at=self._clock.now() + self._code_life,
         )
+        await asyncio.gather(self._store.add_code(code), self._route_ahead(lab, caller))
         return f"{self._site.lab_origin(lab.id, host)}/.datalabs/enter?code={secret}"
 
     async def enter(self, lab_id: str, code: str) -> Entered:
@@ -136,8 +137,7 @@ class Entries:
             session_sha256=used.session_sha256,
             expires_at=min(now + self._session_life, caller.expires_at),
         )
-        passed = await self._pass(entry, caller)
-        await self._store.add_lab_session(entry, now)
+        passed, _ = await asyncio.gather(self._pass(entry, caller), self._store.add_lab_session(entry, now))
         self._remember(entry)
         return Entered(secret=secret, seconds=(entry.expires_at - now).total_seconds(), passed=passed)
 
@@ -232,6 +232,11 @@ class Entries:
             host=self._site.lab_host(lab.id), username=entry.username, route=route, until=entry.expires_at
         )
         return Pass(route=route, token=token, seconds=self._token_seconds)
+
+    async def _route_ahead(self, lab: Lab, caller: Caller) -> None:
+        """Know the address by the time the browser enters; what stands in the way is told then."""
+        with contextlib.suppress(LabClosedError, ProblemError):
+            await self._route(lab, caller)
 
     async def _route(self, lab: Lab, caller: Caller) -> Route:
         route = self._routes.get(lab.id)

@@ -1,6 +1,7 @@
 """The gateway's SQL."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -16,6 +17,7 @@ from datalabs_gateway.tables import EntryCodeRow, LabSessionRow, RememberedRow
 from datalabs_runtime.database import Database
 
 T = TypeVar("T")
+Work = Callable[[AsyncSession], Awaitable[T]]
 
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, OSError)
 PATIENCE = 4.0
@@ -35,7 +37,7 @@ class Store:
     async def add_code(self, code: EntryCode) -> None:
         """Keep a one-time code."""
         row = insert(EntryCodeRow).values(**asdict(code)).on_conflict_do_nothing()
-        await self._do(lambda session: session.execute(row))
+        await self._do_one(lambda session: session.execute(row))
 
     async def use_code(self, code_sha256: str, lab_id: str, now: datetime) -> EntryCode | None:
         """Take a code out, at most once however many ask; None when it is unknown, used, too old or another lab's."""
@@ -48,7 +50,7 @@ class Store:
             )
             .returning(EntryCodeRow)
         )
-        row = await self._do(lambda session: session.scalar(taken))
+        row = await self._do_one(lambda session: session.scalar(taken))
         if row is None:
             return None
         return EntryCode(
@@ -63,14 +65,14 @@ class Store:
     async def add_lab_session(self, entry: LabSession, now: datetime) -> None:
         """Keep a browser's entry to a lab."""
         row = insert(LabSessionRow).values(**asdict(entry), created_at=now).on_conflict_do_nothing()
-        await self._do(lambda session: session.execute(row))
+        await self._do_one(lambda session: session.execute(row))
 
     async def lab_session(self, secret_sha256: str, now: datetime) -> LabSession | None:
         """Return an entry that has not run out."""
         wanted = select(LabSessionRow).where(
             LabSessionRow.secret_sha256 == secret_sha256, LabSessionRow.expires_at > now
         )
-        row = await self._do(lambda session: session.scalar(wanted))
+        row = await self._do_one(lambda session: session.scalar(wanted))
         if row is None:
             return None
         return LabSession(
@@ -123,14 +125,14 @@ class Store:
     async def finish(self, key_sha256: str, reply: str) -> None:
         """Keep the answer of a claimed request."""
         kept = update(RememberedRow).where(RememberedRow.key_sha256 == key_sha256).values(reply=reply)
-        await self._do(lambda session: session.execute(kept))
+        await self._do_one(lambda session: session.execute(kept))
 
     async def release(self, key_sha256: str) -> None:
         """Give a key back whose request was refused: a repeat may succeed."""
         gone = delete(RememberedRow).where(
             RememberedRow.key_sha256 == key_sha256, RememberedRow.reply.is_(None)
         )
-        await self._do(lambda session: session.execute(gone))
+        await self._do_one(lambda session: session.execute(gone))
 
     async def prune(self, now: datetime, kept: timedelta) -> None:
         """Remove what has run out."""
@@ -142,14 +144,23 @@ class Store:
 
         await self._do(prune)
 
-    async def _do(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Do a piece of work in a transaction, again while the database is away."""
+    async def _do(self, work: Work[T]) -> T:
+        """Do a piece of work in a transaction."""
+        return await self._insist(self._database.transaction, work)
+
+    async def _do_one(self, work: Work[T]) -> T:
+        """Do one statement: a transaction by itself, which saves the round trips of its begin and its end."""
+        return await self._insist(self._database.reading, work)
+
+    @staticmethod
+    async def _insist(sessions: Callable[[], AbstractAsyncContextManager[AsyncSession]], work: Work[T]) -> T:
+        """Do a piece of work, again while the database is away."""
         try:
             async for attempt in stamina.retry_context(
                 on=AWAY, attempts=None, timeout=PATIENCE, wait_initial=0.05, wait_max=0.5, wait_jitter=0.05
             ):
                 with attempt:
-                    async with self._database.transaction() as session:
+                    async with sessions() as session:
                         return await work(session)
         except AWAY as error:
             raise ProblemError(

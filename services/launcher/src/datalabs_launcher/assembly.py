@@ -16,6 +16,7 @@ from datalabs_launcher.launches import Launches
 from datalabs_launcher.leading import lease_of
 from datalabs_launcher.life import Life
 from datalabs_launcher.lifecycle import Lifecycle
+from datalabs_launcher.models import LabRecord
 from datalabs_launcher.neighbours import Neighbours
 from datalabs_launcher.placement import Site
 from datalabs_launcher.policies import Policies
@@ -63,6 +64,7 @@ class Launcher:
     lease: Lease
     watcher: Watcher
     prober: Prober
+    volumes: LabVolumes
     upkeep: Upkeep
     background: Background
     rush: Rush
@@ -75,6 +77,7 @@ class Launcher:
         return [
             self.background,
             self.environments,
+            self.volumes,
             self.prober,
             self.driver,
             self.lease,
@@ -144,6 +147,12 @@ def assemble(
 
     rush = Rush()
     volumes = LabVolumes(neighbours=neighbours)
+
+    def queued(record: LabRecord) -> None:
+        admission.wake.set()
+        if not rush.on:  # else the launches that are coming in need the processor more
+            background.run(volumes.begin(record))
+
     environments = Environments(
         database=database,
         outbox=outbox,
@@ -216,7 +225,7 @@ def assemble(
             clock=clock,
             settings=settings,
             rush=rush,
-            queued=admission.wake.set,
+            queued=queued,
         ),
         wishes=Wishes(
             database=database,
@@ -250,6 +259,7 @@ def assemble(
             wake=wake,
         ),
         prober=prober,
+        volumes=volumes,
         upkeep=upkeep,
         background=background,
         rush=rush,

@@ -77,7 +77,7 @@ class Launches:
         clock: Clock,
         settings: LauncherSettings,
         rush: Rush,
-        queued: Callable[[], None],
+        queued: Callable[[LabRecord], None],
     ) -> None:
         self._database = database
         self._journal = journal
@@ -131,7 +131,7 @@ class Launches:
                 raise ProblemError(ProblemCode.CONFLICT, "This key's lab is being removed; use another key.")
             return known
         await self._crash_points.reached("queued", record.id)
-        self._queued()
+        self._queued(record)
         return record
 
     async def restart(
@@ -166,7 +166,7 @@ class Launches:
         await self._crash_points.reached("reserved", record.id)
         record = await self._store_attempt(record, specification, runtime, actor, traceparent)
         await self._crash_points.reached("queued", record.id)
-        self._queued()
+        self._queued(record)
         return record
 
     async def preflight(self, body: LaunchBody, owner: Owner) -> Preflight:

@@ -38,14 +38,16 @@ class Rush:
         finally:
             self._inside -= 1
 
-    async def over(self) -> None:
-        """Wait until a rush is over, for a short time at most."""
-        end = self._now() + LONGEST
-        while self._on() and self._now() < end:  # noqa: ASYNC110 - time alone ends a rush
-            await asyncio.sleep(LOOK)
-
-    def _on(self) -> bool:
+    @property
+    def on(self) -> bool:
+        """Whether launches come in close together just now."""
         now = self._now()
         if len(self._lately) < RUSH or now - self._lately[0] > WINDOW:
             return False
         return self._inside > 0 or now - self._lately[-1] < LULL
+
+    async def over(self) -> None:
+        """Wait until a rush is over, for a short time at most."""
+        end = self._now() + LONGEST
+        while self.on and self._now() < end:  # noqa: ASYNC110 - time alone ends a rush
+            await asyncio.sleep(LOOK)
