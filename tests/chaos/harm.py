@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.chaos.matrix import Cell, How
+from tests.chaos.clusters import ClusterHarm
+from tests.chaos.matrix import SCHEDULER, Cell, How
 from tests.chaos.nats_proxy import Fault, NatsProxy
+from tests.chaos.nomad_proxy import NomadProxy
 from tests.running import RunningPlatform
 
 STOPPED_SECONDS = 15.0
@@ -23,14 +25,28 @@ FIND_SECONDS = 20.0
 class Harm:
     """Harms one platform."""
 
-    def __init__(self, platform: RunningPlatform, proxy: NatsProxy) -> None:
+    def __init__(
+        self, platform: RunningPlatform, proxy: NatsProxy, cluster: ClusterHarm | None = None
+    ) -> None:
         self._platform = platform
         self._proxy = proxy
+        self._cluster = cluster
         self._stopped: set[asyncio.Task[None]] = set()
         self.messages = {"harmed": 0, "none came": 0}
 
+    @property
+    def line(self) -> NomadProxy:
+        """The line to the cluster."""
+        assert self._cluster is not None
+        return self._cluster.proxy
+
     async def do(self, cell: Cell, lab_id: str) -> str:
         """Do it, and say what happened. What takes time goes on behind the caller's back."""
+        if cell.who == SCHEDULER:
+            assert self._cluster is not None
+            said, task = await self._cluster.do(cell.how)
+            self._goes_on(task)
+            return said
         match cell.how:
             case How.KILLED:
                 return await self._signal(cell.who, lab_id, signal.SIGKILL)
@@ -40,15 +56,16 @@ class Harm:
                 return await self._cut(cell.who)
             case _:
                 fault = self._proxy.arm(cell.who, cell.how)
-                task = asyncio.create_task(self._give_up(fault))
-                self._stopped.add(task)
-                task.add_done_callback(self._stopped.discard)
+                self._goes_on(asyncio.create_task(self._give_up(fault)))
                 return "armed"
+
+    def _goes_on(self, task: asyncio.Task[None]) -> None:
+        self._stopped.add(task)
 
     async def over(self) -> None:
         """Wait until what goes on has ended."""
         while self._stopped:
-            await asyncio.gather(*self._stopped)
+            await self._stopped.pop()
 
     async def _give_up(self, fault: Fault) -> None:
         with contextlib.suppress(TimeoutError):
@@ -62,9 +79,7 @@ class Harm:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sent)
         if sent is signal.SIGSTOP and pids:
-            task = asyncio.create_task(self._wake(pids))
-            self._stopped.add(task)
-            task.add_done_callback(self._stopped.discard)
+            self._goes_on(asyncio.create_task(self._wake(pids)))
         return f"{sent.name} to {pids}"
 
     @staticmethod

@@ -12,7 +12,9 @@ from enum import StrEnum
 from datalabs_launcher.crash_points import POINTS
 
 SERVICES = ("auth", "catalogue", "storage", "launcher", "accounting", "gateway", "observer")
-PARTS = (*SERVICES, "nats", "postgres", "envoy", "scheduler", "lab")
+SCHEDULER = "scheduler"
+"""The agent of a cluster; the local adapter is part of the launcher."""
+PARTS = (*SERVICES, "nats", "postgres", "envoy", SCHEDULER, "lab")
 AT_RANDOM = "at random"
 LAUNCH_POINTS = POINTS[: POINTS.index("stop_stored")]
 END_POINTS = POINTS[POINTS.index("stop_stored") :]
@@ -65,7 +67,7 @@ def possible(who: str, *, cluster: bool) -> list[How]:
     are cut with them. Facts and replies come from services; a cluster's agent can lose, hold and double its own too.
     """
     hows = [How.KILLED, How.STOPPED]
-    if who == "scheduler":
+    if who == SCHEDULER:
         return list(How) if cluster else []
     if who in {*SERVICES, "nats", "postgres"}:
         hows.append(How.CUT)
@@ -113,6 +115,12 @@ def pairwise(cells: Sequence[Cell], seed: int) -> list[Cell]:
         chosen.append(best)
         missing -= _pairs(best)
     return chosen
+
+
+def selected(seed: int, *, full: bool) -> list[Cell]:
+    """Return what a run tries: all of it, or a selection; those whose `who` is the scheduler need a cluster."""
+    cells = every_cell(cluster=True)
+    return cells if full else pairwise(cells, seed)
 
 
 def _pairs(cell: Cell) -> set[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 
@@ -21,6 +21,18 @@ QUIET_SECONDS = 30.0
 """How long what is written elsewhere (the ledger, the page) may follow a lab's end."""
 PAUSE = 0.3
 SAME_SECONDS = 0.01
+
+
+class Word(Protocol):
+    """What a scheduler itself says of jobs; `ended` has their start and end, seconds since 1970, by job."""
+
+    ended: dict[str, dict[str, Any]]
+
+    def passed(self, point: str, lab_id: str) -> None:
+        """Read what is there of a lab when its end has been stored and nothing is purged yet."""
+
+    def jobs(self, lab_id: str) -> list[str]:
+        """Return the jobs of a lab that are there."""
 
 
 @dataclass
@@ -159,7 +171,7 @@ async def ended(lab: LaunchedLab) -> Lab:
     return found
 
 
-async def accounted(datalabs: Datalabs, lab: Lab, records: Records) -> None:
+async def accounted(datalabs: Datalabs, lab: Lab, records: Word) -> None:
     """The ledger's seconds, the lab's times and the scheduler's own record say the same."""
     of_lab = [state for job, state in records.ended.items() if job.startswith(f"lab-{lab.id}-")]
     if lab.started_at is None:
@@ -179,19 +191,21 @@ async def accounted(datalabs: Datalabs, lab: Lab, records: Records) -> None:
 
 
 def processes_of(lab_id: str) -> list[int]:
-    """Return every process of the machine whose command names the lab."""
+    """Return every process of the machine whose command or environment names the lab."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                if f"lab-{lab_id}-".encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
+                named = f"lab-{lab_id}-".encode() in (entry / "cmdline").read_bytes()
+                told = f"DATALABS_LAB_ID={lab_id}\0".encode() in (entry / "environ").read_bytes()
             except OSError:
                 continue
+            if named or told:
+                found.append(int(entry.name))
     return found
 
 
-async def gone(lab_id: str, records: Records) -> None:
+async def gone(lab_id: str, records: Word) -> None:
     """Nothing of an ended lab runs, nothing of it is left with the scheduler."""
 
     async def look() -> bool:
