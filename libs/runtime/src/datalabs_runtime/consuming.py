@@ -143,8 +143,10 @@ class Intake:
         layers = (self.retry, _traced, _measured, _logged)
         return [partial(_Layer, find=self._delivery, around=around) for around in layers]
 
-    def consume(self, broker: NatsBroker, consumer: Consumer, handler: Handler) -> Any:
-        """Declare a consumer's handler on the broker and return FastStream's subscriber."""
+    def consume(
+        self, broker: NatsBroker, consumer: Consumer, handler: Handler, workers: int = WORKERS
+    ) -> Any:
+        """Declare a consumer's handler on the broker, for so many facts at once; return FastStream's subscriber."""
         if consumer.service != self.service:
             raise ValueError(f"{consumer.name} is not a consumer of {self.service}")
         self._consumptions[consumer.name] = Consumption(consumer=consumer, handler=handler)
@@ -154,7 +156,7 @@ class Intake:
             config=consumer_config(consumer),
             pull_sub=PullSub(batch_size=1, timeout=PULL_WAIT),
             inbox_prefix=f"{inbox_of(self.service)}.".encode(),
-            max_workers=WORKERS,
+            max_workers=workers,
             # Whatever goes wrong inside the retry itself must not lose the message either.
             ack_policy=AckPolicy.NACK_ON_ERROR,
             no_reply=True,

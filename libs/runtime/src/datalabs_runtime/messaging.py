@@ -22,6 +22,7 @@ from datalabs_runtime.clock import Clock
 from datalabs_runtime.consuming import (
     HEADER_DEAD_CONSUMER,
     HEADER_DEAD_SUBJECT,
+    WORKERS,
     Intake,
     one_line,
 )
@@ -77,7 +78,7 @@ class Messaging:
         self._settings = settings
         self._server = RpcServer(service=service, verifier=verifier)
         self._intake = Intake(service)
-        self._consumed: list[tuple[Consumer, Handler]] = []
+        self._consumed: list[tuple[Consumer, Handler, int]] = []
         self._followers: list[Follower] = []
         self._core: list[tuple[str, Callable[[str, bytes], Awaitable[None]]]] = []
         self._pulls: list[PatientPull] = []
@@ -113,13 +114,13 @@ class Messaging:
         """Answer an operation, at most `workers` requests at once; a `ProblemError` becomes a problem reply."""
         self._server.serve(operation, handler, workers)
 
-    def consume(self, consumer: Consumer, handler: Handler) -> None:
-        """Handle a durable consumer's facts: retried with delays, then dead-lettered.
+    def consume(self, consumer: Consumer, handler: Handler, *, workers: int = WORKERS) -> None:
+        """Handle a durable consumer's facts, so many at once: retried with delays, then dead-lettered.
 
         A type that this release does not know is acknowledged and counted; a consumer of a whole stream (its
         subjects end in `>`) gets it, too, with `type` None.
         """
-        self._consumed.append((consumer, handler))
+        self._consumed.append((consumer, handler, workers))
 
     def follow(
         self,

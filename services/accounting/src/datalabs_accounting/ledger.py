@@ -33,6 +33,8 @@ class Ledger:
     async def take(self, event_id: str, fact: LabFact) -> None:
         """Enter what one event tells of its attempt; the same event again changes nothing."""
         lab = fact.lab
+        if not lab.state.ended and lab.started_at is None:
+            return  # on its way up, nothing runs yet: most facts of a launch, and none has an effect to make once
         async with self._database.transaction() as session:
             if not await self._inbox.first_time(session, event_id, ACCOUNTING_LEDGER.name):
                 return

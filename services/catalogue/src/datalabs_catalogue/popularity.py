@@ -10,6 +10,8 @@ from datalabs_runtime.inbox import Inbox
 from datalabs_runtime.outbox import Outbox
 
 SELF = "service:catalogue"
+KNOWN = 100_000
+"""People and entries remembered as counted."""
 OWNER = "platform"
 
 
@@ -21,9 +23,12 @@ class Popularity:
         self._outbox = outbox
         self._inbox = inbox
         self._clock = clock
+        self._counted: set[tuple[str, str]] = set()
 
     async def launched(self, *, event_id: str, slug: str, username: str) -> None:
-        """Take in that somebody's lab of an entry became ready."""
+        """Take in that somebody's lab of an entry became ready; a person who was counted once never is again."""
+        if (slug, username) in self._counted:
+            return
         async with self._database.transaction() as session:
             if not await self._inbox.first_time(session, event_id, CATALOGUE_POPULARITY.name):
                 return
@@ -31,3 +36,8 @@ class Popularity:
             if card is not None:
                 fact = DatalabFact(datalab=card, revision=card.revision, owner=OWNER, actor=SELF)
                 self._outbox.add(session, DATALAB_CHANGED, slug, fact, revision=card.revision)
+            counted = await Store(session).has_counted(slug, username)
+        if counted:  # and committed
+            if len(self._counted) >= KNOWN:
+                self._counted.clear()
+            self._counted.add((slug, username))

@@ -257,6 +257,11 @@ class Store:
         row = (await self._session.execute(counted)).one()
         return card(row) if row.withdrawn_at is None else None
 
+    async def has_counted(self, slug: str, username: str) -> bool:
+        """Return whether somebody who launched an entry is counted."""
+        known = select(launches.c.datalab).where(launches.c.datalab == slug, launches.c.username == username)
+        return bool((await self._session.execute(select(known.exists()))).scalar_one())
+
     async def note_problem(self, folder: str, problem: str | None, *, at: datetime) -> None:
         """Keep what is wrong with a folder, since when it is wrong in just this way; None: all is well."""
         if problem is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -24,6 +25,7 @@ from datalabs_launcher.tracing import send_spans
 from datalabs_launcher.volumes import LabVolumes
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
+from datalabs_runtime.together import Together
 
 FLUSH = timedelta(seconds=15)
 """After so long the exporter has sent what it was given, or has given it up."""
@@ -31,6 +33,8 @@ UNTRACED_AT_ONCE = 200
 PRUNED_AT_ONCE = 500
 LOOKS_AT_ONCE = 16
 TIMES_KEPT = timedelta(days=90)
+Launched = tuple[str, dict[str, float]]
+"""A datalab and how many seconds each phase of its launch took."""
 
 
 class Upkeep:
@@ -58,6 +62,7 @@ class Upkeep:
         self._settings = settings
         self._sent: dict[tuple[str, int], datetime] = {}
         self._seen: dict[str, datetime] = {}
+        self._account = Together(self._account_for)
         self.files_freed = asyncio.Event()
         self._log = structlog.get_logger(__name__)
 
@@ -138,57 +143,47 @@ class Upkeep:
 
     async def account_for_ready(self, lab_id: str, attempt: int) -> None:
         """Account for a launch that became ready just now."""
-        seconds = await self.account_for(lab_id, attempt)
-        if seconds is not None:
-            metrics.launched(*seconds)
+        found = await self._account((lab_id, attempt))
+        if found is not None:
+            metrics.launched(*found)
 
     async def account_for_end(self, lab_id: str, attempt: int) -> None:
         """Account for a launch that ended just now, unless that was done when it became ready."""
         async with self._database.reading() as session:
             known = await attempts.get(session, lab_id, attempt)
         if known is not None and known.ready_at is None:
-            await self.account_for(lab_id, attempt)
+            await self._account((lab_id, attempt))
 
-    async def account_for(self, lab_id: str, attempt: int) -> tuple[str, dict[str, float]] | None:
-        """Send the spans of a launch that is over, and remember how long it took; return datalab and phases."""
+    async def _account_for(self, keys: Sequence[attempts.Key]) -> list[Launched | None]:
+        """Send the spans of launches that are over, and remember how long they took; return datalabs and phases."""
         async with self._database.reading() as session:
-            record = await labs.get(session, lab_id)
-            known = await attempts.get(session, lab_id, attempt)
-            if record is None or known is None:
-                return None
-            moments = await attempts.moments(session, lab_id, attempt)
-            seconds = durations(phases_of(moments))
-            if known.ready_at is not None and record.attempt == attempt:
-                await attempts.add_launch_time(
-                    session,
-                    lab_id,
-                    attempt,
-                    of=(record.datalab, record.version, record.size),
-                    ready_at=known.ready_at,
-                    phases=seconds,
-                )
-        reason = record.reason if record.attempt == attempt else None
-        send_spans(known, moments, datalab=record.datalab, reason=reason)
-        self._sent[lab_id, attempt] = self._clock.now()
-        return record.datalab, seconds
+            found = [
+                (one, durations(phases_of(one.moments))) for one in await attempts.finished(session, keys)
+            ]
+            ready = [(one, seconds) for one, seconds in found if one.attempt.ready_at and one.newest]
+            await attempts.add_launch_times(session, ready)
+        told: dict[attempts.Key, Launched] = {}
+        for one, seconds in found:
+            key = (one.attempt.lab_id, one.attempt.attempt)
+            reason = one.reason if one.newest else None
+            send_spans(one.attempt, one.moments, datalab=one.datalab, reason=reason)
+            self._sent[key] = self._clock.now()
+            told[key] = one.datalab, seconds
+        return [told.get(key) for key in keys]
 
     async def account_for_all(self) -> None:
         """Send what a launcher that died may not have sent; an attempt counts as traced when the exporter had time.
 
         The spans' ids are the same each time, so sending twice shows once.
         """
-        async with self._database.reading() as session:
-            untraced = await attempts.untraced(session, UNTRACED_AT_ONCE)
         now = self._clock.now()
-        for attempt in untraced:
-            key = (attempt.lab_id, attempt.attempt)
-            sent = self._sent.get(key)
-            if sent is None:
-                await self.account_for(*key)
-            elif now - sent >= FLUSH:
-                async with self._database.transaction() as session:
-                    await attempts.change(session, *key, traced=True)
-                del self._sent[key]
+        flushed = [key for key, sent in self._sent.items() if now - sent >= FLUSH]
+        async with self._database.reading() as session:
+            await attempts.traced(session, flushed)
+            untraced = await attempts.untraced(session, UNTRACED_AT_ONCE)
+        for key in flushed:
+            del self._sent[key]
+        await self._account_for([key for key in untraced if key not in self._sent])
 
     async def prune(self) -> None:
         """Delete what is older than the site keeps it, and remove what was deleted long ago."""

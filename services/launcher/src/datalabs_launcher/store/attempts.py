@@ -1,20 +1,44 @@
 """Attempts, their transitions, their addresses and how long they took."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, Integer, Row, Table, bindparam, delete, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Row,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from datalabs_contracts.labs import Reason
 from datalabs_launcher.errors import NoAddressLeftError
 from datalabs_launcher.models import AttemptRecord, Moment
-from datalabs_launcher.tables import ADDRESS_RING, AddressRow, AttemptRow, LaunchTimeRow, TransitionRow
+from datalabs_launcher.tables import (
+    ADDRESS_RING,
+    AddressRow,
+    AttemptRow,
+    LabRow,
+    LaunchTimeRow,
+    TransitionRow,
+)
 
 ATTEMPTS, TRANSITIONS = cast(Table, AttemptRow.__table__), cast(Table, TransitionRow.__table__)
+LABS = cast(Table, LabRow.__table__)
 ADDRESSES, LAUNCH_TIMES = cast(Table, AddressRow.__table__), cast(Table, LaunchTimeRow.__table__)
 COLUMNS = [ATTEMPTS.c[item.name] for item in fields(AttemptRecord)]
 GET = select(*COLUMNS).where(
@@ -48,10 +72,58 @@ TAKE_PORT = _TAKEN.on_conflict_do_update(
     set_={"lab_id": _TAKEN.excluded.lab_id, "attempt": _TAKEN.excluded.attempt, "released_at": None},
     where=ADDRESSES.c.released_at < bindparam("rested", type_=ADDRESSES.c.released_at.type),
 ).returning(ADDRESSES.c.port)
+Key = tuple[str, int]
+"""Lab and attempt."""
+TOLD = [item.name for item in fields(AttemptRecord) if not item.name.startswith("log_")]
+
+
+def _among(table: Table) -> ColumnElement[bool]:
+    """Return the condition that a row is of one of the attempts given as two arrays: one text for any number."""
+    wanted = (
+        func.unnest(bindparam("lab_ids", type_=ARRAY(String)), bindparam("attempts", type_=ARRAY(Integer)))
+        .table_valued("lab_id", "attempt")
+        .render_derived()
+    )
+    return tuple_(table.c.lab_id, table.c.attempt).in_(select(wanted.c.lab_id, wanted.c.attempt))
+
+
+FINISHED = (
+    select(
+        *(ATTEMPTS.c[name] for name in TOLD),
+        LABS.c.datalab,
+        LABS.c.version,
+        LABS.c.size,
+        LABS.c.attempt.label("newest"),
+        LABS.c.reason,
+    )
+    .join(LABS, LABS.c.id == ATTEMPTS.c.lab_id)
+    .where(_among(ATTEMPTS))
+)
+MOMENTS_OF = (
+    select(
+        TRANSITIONS.c.lab_id, TRANSITIONS.c.attempt, *(TRANSITIONS.c[item.name] for item in fields(Moment))
+    )
+    .where(_among(TRANSITIONS))
+    .order_by(TRANSITIONS.c.id)
+)
+MARK_TRACED = update(ATTEMPTS).where(_among(ATTEMPTS)).values(traced=True)
 RECENT = 20
 """Launches of one version and size that the expectation is made of."""
 KEPT = 200
 """Launch times kept for one version and size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """An attempt whose launch is over; `newest`: its lab has no later one, and then `reason` is its end's."""
+
+    attempt: AttemptRecord
+    moments: list[Moment]
+    datalab: str
+    version: str
+    size: str
+    newest: bool
+    reason: Reason | None
 
 
 def _record(row: Row[Any]) -> AttemptRecord:
@@ -69,13 +141,6 @@ async def get(session: AsyncSession, lab_id: str, attempt: int) -> AttemptRecord
     return _record(row) if row else None
 
 
-async def change(session: AsyncSession, lab_id: str, attempt: int, **values: Any) -> None:
-    """Change an attempt."""
-    await session.execute(
-        update(ATTEMPTS).where(ATTEMPTS.c.lab_id == lab_id, ATTEMPTS.c.attempt == attempt).values(**values)
-    )
-
-
 async def add_moments(session: AsyncSession, lab_id: str, attempt: int, moments: Iterable[Moment]) -> None:
     """Append transitions."""
     rows = [{"lab_id": lab_id, "attempt": attempt, **asdict(moment)} for moment in moments]
@@ -89,17 +154,48 @@ async def moments(session: AsyncSession, lab_id: str, attempt: int) -> list[Mome
     return [Moment(**row._mapping) for row in rows]  # noqa: SLF001 - public, in spite of its name
 
 
-async def untraced(session: AsyncSession, limit: int) -> list[AttemptRecord]:
+async def finished(session: AsyncSession, keys: Sequence[Key]) -> list[Finished]:
+    """Return these attempts (without their logs) with what is said of their launches, as far as they exist."""
+    rows = (await session.execute(FINISHED, _keys(keys))).mappings().all()
+    moments: dict[Key, list[Moment]] = {}
+    for row in (await session.execute(MOMENTS_OF, _keys(keys))).mappings():
+        moment = Moment(**{item.name: row[item.name] for item in fields(Moment)})
+        moments.setdefault((row["lab_id"], row["attempt"]), []).append(moment)
+    return [
+        Finished(
+            attempt=AttemptRecord(**{name: row[name] for name in TOLD}),
+            moments=moments.get((row["lab_id"], row["attempt"]), []),
+            datalab=row["datalab"],
+            version=row["version"],
+            size=row["size"],
+            newest=row["newest"] == row["attempt"],
+            reason=row["reason"],
+        )
+        for row in rows
+    ]
+
+
+async def traced(session: AsyncSession, keys: Sequence[Key]) -> None:
+    """Note that the spans of these attempts are sent."""
+    if keys:
+        await session.execute(MARK_TRACED, _keys(keys))
+
+
+def _keys(keys: Sequence[Key]) -> dict[str, list[Any]]:
+    return {"lab_ids": [lab_id for lab_id, _ in keys], "attempts": [attempt for _, attempt in keys]}
+
+
+async def untraced(session: AsyncSession, limit: int) -> list[Key]:
     """Return attempts that became ready or ended and whose spans are not known to be sent."""
     found = (
-        select(*COLUMNS)
+        select(ATTEMPTS.c.lab_id, ATTEMPTS.c.attempt)
         .where(
             text("NOT attempts.traced"),
             ATTEMPTS.c.ready_at.is_not(None) | ATTEMPTS.c.ended_at.is_not(None),
         )
         .limit(limit)
     )
-    return [_record(row) for row in await session.execute(found)]
+    return [(row.lab_id, row.attempt) for row in await session.execute(found)]
 
 
 async def take_address(
@@ -138,30 +234,24 @@ async def release_address(session: AsyncSession, lab_id: str, attempt: int, *, a
     )
 
 
-async def add_launch_time(
-    session: AsyncSession,
-    lab_id: str,
-    attempt: int,
-    *,
-    of: tuple[str, str, str],
-    ready_at: datetime,
-    phases: dict[str, float],
+async def add_launch_times(
+    session: AsyncSession, launches: Sequence[tuple[Finished, dict[str, float]]]
 ) -> None:
-    """Remember how long a launch of (datalab, version, size) took."""
-    datalab, version, size = of
-    await session.execute(
-        insert(LAUNCH_TIMES)
-        .values(
-            lab_id=lab_id,
-            attempt=attempt,
-            datalab=datalab,
-            version=version,
-            size=size,
-            ready_at=ready_at,
-            phases=phases,
-        )
-        .on_conflict_do_nothing()
-    )
+    """Remember how long each phase of these launches took."""
+    rows = [
+        {
+            "lab_id": one.attempt.lab_id,
+            "attempt": one.attempt.attempt,
+            "datalab": one.datalab,
+            "version": one.version,
+            "size": one.size,
+            "ready_at": one.attempt.ready_at,
+            "phases": seconds,
+        }
+        for one, seconds in launches
+    ]
+    if rows:
+        await session.execute(insert(LAUNCH_TIMES).values(rows).on_conflict_do_nothing())
 
 
 async def launch_times(
