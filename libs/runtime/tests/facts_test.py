@@ -431,7 +431,11 @@ async def test_a_missing_stream_is_seen_by_readiness(platform: Platform, topolog
 
     accounting = await ledger(platform, handle)
     await topology.jetstream().delete_stream("EVENTS")
-    assert "accounting-ledger" in (await accounting.check() or "")
+
+    async def seen() -> bool:
+        return "accounting-ledger" in (await accounting.check() or "")
+
+    await eventually(seen)  # the server tells of it a moment after its answer
 
 
 async def test_consumption_goes_on_at_once_after_the_server_was_killed(

@@ -113,6 +113,26 @@ async def test_a_loop_reports_errors_and_goes_on(clock: FakeClock) -> None:
     assert runs == 3
 
 
+async def test_a_loop_asks_each_time_how_long_to_rest(clock: FakeClock) -> None:
+    runs, rest = 0, 10.0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+
+    loop = Loop("x", lambda: rest, work, clock=clock)
+    await loop.start()
+    await clock.advance(0)
+    rest = 100.0
+    await clock.advance(10)
+    assert runs == 2
+    await clock.advance(99)
+    assert runs == 2
+    await clock.advance(1)
+    assert runs == 3
+    await loop.aclose()
+
+
 async def test_a_loop_can_be_woken(clock: FakeClock) -> None:
     runs = 0
 

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import URL, QueuePool, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_runtime.clock import Clock, SystemClock
 
 CONNECT_TIMEOUT = 5
@@ -25,6 +26,9 @@ KEEPALIVE = 60.0
 
 ABANDONED = "-c idle_in_transaction_session_timeout=10s"
 """A process that was stopped within a transaction must not hold its locks against all others for long."""
+
+NO_ROOM = "53100"
+"""PostgreSQL's `disk_full`: it reads on, and stores nothing that needs room."""
 
 
 class Database:
@@ -161,3 +165,16 @@ def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
     poll.register(connection.driver_connection.fileno(), select.POLLIN)
     if poll.poll(0):
         raise exc.InvalidatePoolError("the server closed the connection")
+
+
+def has_no_room(error: BaseException) -> bool:
+    """Return whether PostgreSQL refused to store something because its disk is full: soon again is of no use."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == NO_ROOM
+
+
+def without_database(service: str, error: Exception) -> ProblemError:
+    """Return what a caller is told whose request the database of a service did not take."""
+    if has_no_room(error):
+        text = "Its database has no room left: what is there stays, nothing new is stored until an operator makes some."
+        return ProblemError(ProblemCode.DISK_FULL, text, retry_after=10.0)
+    return ProblemError(ProblemCode.SERVICE_UNAVAILABLE, f"{service} has lost its database", retry_after=1.0)

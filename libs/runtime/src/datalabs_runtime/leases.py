@@ -19,6 +19,8 @@ from datalabs_runtime.tables import ServiceBase
 
 RENEWALS = 3
 """Renewals in the life of a lease."""
+AWAY_REST = 1.0
+"""Seconds until the database is asked again after it did not answer, however long the lease lives."""
 MARGIN = 0.8
 """Share of its life after which a lease counts as lost here: before anybody else may take it."""
 
@@ -139,11 +141,13 @@ class Lease:
 
     async def _run(self) -> None:
         while True:
+            rest = self._ttl / RENEWALS
             try:
                 await self.acquire()
             except (SQLAlchemyError, OSError) as error:
                 self._log.info("lease.waiting", lease=self._lease, reason=type(error).__name__)
-            await self._clock.sleep(self._ttl / RENEWALS)
+                rest = min(rest, AWAY_REST)
+            await self._clock.sleep(rest)
 
     async def acquire(self) -> bool:
         """Take or renew the lease if that is possible now."""

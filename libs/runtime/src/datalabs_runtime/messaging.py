@@ -239,7 +239,7 @@ class Messaging:
             self._pulls.append(pull)
         await self.client.subscribe(replay_subject(self.service), queue=self.service, cb=self._replayed)
         self._guard = guard
-        self._guarding = Loop("consumer guard", GUARD_EVERY, guard.ensure, clock=self._clock, at_once=False)
+        self._guarding = Loop("consumer guard", GUARD_EVERY, guard.look, clock=self._clock, at_once=False)
         await self._guarding.start()
 
     async def _replayed(self, message: Msg) -> None:
@@ -273,6 +273,8 @@ class Messaging:
     async def _on_reconnected(self) -> None:
         CONNECTED.set(1)
         self._log.info("nats.reconnected")
+        if self._guard is not None:
+            self._guard.doubt()
         self._renew_pulls()
         for follower in self._followers:
             follower.renew()

@@ -45,10 +45,15 @@ BATCH = 256
 """Rows read at once."""
 AT_ONCE = 32
 """Entities whose facts are published at once; those of one entity go one after the other."""
-POLL = 5.0
-"""Seconds between looks without a notification, should one be lost."""
+POLL = 30.0
+"""Seconds between looks without a notification.
+
+PostgreSQL loses none while the listening connection stands, and each new one begins with a look of its own; the
+connection is checked every minute. So this is for faults that nobody has thought of, and costs next to nothing."""
 REST = 0.25
 """Seconds after a failure."""
+FAULT_REST = 5.0
+"""Seconds after a failure that is no neighbour's."""
 PUBLISH_TIMEOUT = 5.0
 """Seconds for an acknowledgement. A fact that was stored all the same is dropped by its message id when repeated."""
 LEASE_TTL = 30.0
@@ -217,7 +222,7 @@ class OutboxRelay:
                 continue
             except Exception:  # noqa: BLE001 - reported; the work goes on
                 self._log.exception("outbox.failed")
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(FAULT_REST)
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):

@@ -18,6 +18,7 @@ LIVE_SIGNS = ("live.interest", "live.lab.*.seen")
 """What those who read live figures tell those who make them: who looks, and whose lab is used."""
 REPLAYER = "observer"
 DELETED_ADVISORY = "$JS.EVENT.ADVISORY.CONSUMER.DELETED"
+STREAM_DELETED_ADVISORY = "$JS.EVENT.ADVISORY.STREAM.DELETED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ def _of_service(service: str) -> Permissions:
         if consumer.service == service:
             publish |= _consuming(consumer)
             subscribe.add(f"{DELETED_ADVISORY}.{consumer.stream}.{consumer.name}")
+            subscribe.add(f"{STREAM_DELETED_ADVISORY}.{consumer.stream}")
     if service == LIVE_WRITER:
         publish.add("live.>")
         subscribe.add("live.>")

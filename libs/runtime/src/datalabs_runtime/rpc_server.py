@@ -28,6 +28,7 @@ from datalabs_contracts.rpc import (
     Operation,
 )
 from datalabs_runtime import rpc, telemetry
+from datalabs_runtime.database import without_database
 from datalabs_runtime.identity import Identity, Verifier, authorise
 
 RequestT = TypeVar("RequestT", bound=Contract)
@@ -225,10 +226,9 @@ class RpcServer:
                 raise
             raise ProblemError(ProblemCode.CANCELLED) from None
         except AWAY as error:
+            refusal = without_database(operation.service, error)
             self._log.warning("rpc.database_away", operation=operation.name, reason=type(error).__name__)
-            raise ProblemError(
-                ProblemCode.SERVICE_UNAVAILABLE, f"{operation.service} has lost its database", retry_after=1.0
-            ) from error
+            raise refusal from error
         except Exception as error:
             self._log.exception("rpc.failed", operation=operation.name)
             raise ProblemError(ProblemCode.INTERNAL_ERROR) from error

@@ -103,12 +103,15 @@ class Service:
 
 
 class Loop:
-    """A periodic worker: runs `work` every so many seconds, earlier when `wake` is set; errors are reported."""
+    """A periodic worker: runs `work` every so many seconds, earlier when `wake` is set; errors are reported.
+
+    `every` may be asked for anew after each time, for work that may rest longer while there is none.
+    """
 
     def __init__(
         self,
         name: str,
-        every: float,
+        every: float | Callable[[], float],
         work: Callable[[], Awaitable[object]],
         *,
         wake: asyncio.Event | None = None,
@@ -160,10 +163,11 @@ class Loop:
             await self._rest()
 
     async def _rest(self) -> None:
+        every = self._every() if callable(self._every) else self._every
         if self._wake is None:
-            await self._clock.sleep(self._every)
+            await self._clock.sleep(every)
             return
-        sleeping = asyncio.ensure_future(self._clock.sleep(self._every))
+        sleeping = asyncio.ensure_future(self._clock.sleep(every))
         waking = asyncio.ensure_future(self._wake.wait())
         try:
             await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)

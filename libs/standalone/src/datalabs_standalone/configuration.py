@@ -32,6 +32,8 @@ _NATS_PORTS = range(12_222, 16_222)
 platforms of one machine that start at the same moment do not meet.
 """
 _POSTGRES_PORT = 5432
+_ONLY_LAUNCHER_LEASE = 30.0
+"""Seconds. No other launcher waits for it on one machine, and one that died there is seen to be dead."""
 HUNG_SECONDS = 20.0
 """So long a service may be silent before it is killed, unless the settings say otherwise."""
 _LABS_NETWORK = ipaddress.IPv4Network("198.18.0.0/15")
@@ -95,7 +97,7 @@ def _first_settings(state: StateFolder, options: UpOptions) -> str:
     port = options.port or FIRST_PORT
     public_url, scheme, labs_port = _addresses(port, options.public_url)
     users = (*SERVICES, STANDALONE, TOPOLOGY, SUBSCRIBER)
-    launcher: dict[str, object] = {"scheduler": options.scheduler or "auto"}
+    launcher: dict[str, object] = {"scheduler": options.scheduler or "auto", "lease": _ONLY_LAUNCHER_LEASE}
     if options.insecure_process_labs is not None:
         launcher["insecure_process_labs"] = options.insecure_process_labs
     platform: dict[str, object] = {

@@ -32,6 +32,8 @@ from datalabs_runtime.settings import NatsSettings, PlatformSettings, PostgresSe
 NAME = "catalogue"
 SETTINGS = CatalogueSettings
 CLEAR_EVERY = 3600.0
+IMPORT_LEASE = 30.0
+"""Seconds; as often the folders are looked at. A holder of this machine that died is replaced at once."""
 """Seconds between removals of files that no version names any more."""
 
 
@@ -50,7 +52,9 @@ def build(config: Path | None = None) -> Service:
         health=health,
     )
     outbox = Outbox(Base, NAME, clock=clock)
-    lease = Lease(database, Base, "import", f"{socket.gethostname()}:{os.getpid()}", clock=clock)
+    lease = Lease(
+        database, Base, "import", f"{socket.gethostname()}:{os.getpid()}", IMPORT_LEASE, clock=clock
+    )
     sizes = Sizes(settings.sizes)
     importer = Importer(
         database=database,

@@ -27,6 +27,7 @@ from datalabs_launcher.samples import Samples
 from datalabs_launcher.scheduler import Scheduler
 from datalabs_launcher.starts import Starts
 from datalabs_launcher.steps import Interrupts
+from datalabs_launcher.stillness import Stillness
 from datalabs_launcher.tokens import REFRESH_SECONDS, LabTokens
 from datalabs_launcher.upkeep import Upkeep
 from datalabs_launcher.views import Views
@@ -42,7 +43,7 @@ from datalabs_runtime.service import Loop, Part
 
 ADMISSION = 5.0
 """Seconds between looks at the queue when nobody wakes it."""
-SPANS = 10.0
+SPANS = 30.0
 """Seconds between looks for launches whose spans may not have been sent."""
 FILES = 60.0
 """Seconds between looks for files of ended labs whose time is over; a deletion wakes it."""
@@ -62,6 +63,7 @@ class Launcher:
     admission: Admission
     driver: Driver
     lease: Lease
+    stillness: Stillness
     watcher: Watcher
     prober: Prober
     volumes: LabVolumes
@@ -73,7 +75,7 @@ class Launcher:
 
     def parts(self) -> list[Part]:
         """Return what runs, in the order in which it starts."""
-        settings = self.settings
+        settings, still = self.settings, self.stillness
         return [
             self.background,
             self.environments,
@@ -82,8 +84,8 @@ class Launcher:
             self.driver,
             self.lease,
             self.watcher,
-            self._loop("admission", ADMISSION, self._admit, wake=self.admission.wake),
-            self._loop("due labs", settings.poll, self.driver.poll),
+            self._loop("admission", lambda: still.rest(ADMISSION), self._admit, wake=self.admission.wake),
+            self._loop("due labs", lambda: still.rest(settings.poll), self.driver.poll, wake=still.over),
             self._loop("reconcile", settings.reconcile, self.watcher.reconcile_if_leading, at_once=False),
             self._loop("samples", max(0.1, settings.sample), self.samples.measure, wake=self.samples.wanted),
             self._loop("use", settings.idle_check, self.upkeep.look_for_use, at_once=False),
@@ -100,7 +102,7 @@ class Launcher:
     def _loop(
         self,
         name: str,
-        every: float,
+        every: float | Callable[[], float],
         work: Callable[[], Awaitable[object]],
         *,
         wake: asyncio.Event | None = None,
@@ -128,7 +130,7 @@ def assemble(
     neighbours = Neighbours(rpc=rpc, clock=clock)
     lease = lease_of(database, settings.instance, settings.lease)
     sightings = Sightings(clock=clock, leads=lambda: lease.held)
-    interrupts, background = Interrupts(), Background()
+    interrupts, background, stillness = Interrupts(), Background(), Stillness()
 
     def wake(lab_id: str) -> None:
         driver.wake(lab_id)
@@ -210,10 +212,12 @@ def assemble(
         lifecycle=lifecycle,
         sightings=sightings,
         interrupts=interrupts,
+        stillness=stillness,
         clock=clock,
         instance=settings.instance,
         claim_seconds=settings.claim,
     )
+    stillness.tell(admission.wake.set)
     return Launcher(
         launches=Launches(
             database=database,
@@ -250,6 +254,7 @@ def assemble(
         admission=admission,
         driver=driver,
         lease=lease,
+        stillness=stillness,
         watcher=Watcher(
             scheduler=scheduler,
             database=database,

@@ -14,6 +14,7 @@ from datalabs_launcher.lifecycle import Lifecycle
 from datalabs_launcher.models import LabRecord
 from datalabs_launcher.scheduler import JobState
 from datalabs_launcher.steps import Interrupts, StepInterruptedError
+from datalabs_launcher.stillness import Stillness
 from datalabs_launcher.store import labs
 from datalabs_launcher.tracing import in_trace_of
 from datalabs_launcher.watching import Sightings
@@ -49,6 +50,7 @@ class Driver:
         lifecycle: Lifecycle,
         sightings: Sightings,
         interrupts: Interrupts,
+        stillness: Stillness,
         clock: Clock,
         instance: str,
         claim_seconds: float,
@@ -57,6 +59,7 @@ class Driver:
         self._lifecycle = lifecycle
         self._sightings = sightings
         self._interrupts = interrupts
+        self._stillness = stillness
         self._clock = clock
         self._instance = instance
         self._claim = timedelta(seconds=claim_seconds)
@@ -94,6 +97,7 @@ class Driver:
         """Look at a lab now, or once more when it is being looked at."""
         if not self._open:
             return
+        self._stillness.end()
         if lab_id in self._tasks:
             self._again.add(lab_id)
             return
@@ -118,6 +122,10 @@ class Driver:
                 again=now + DUE_AGAIN,
                 limit=DUE_AT_ONCE,
             )
+            if not due and self._stillness.worth_asking(now):
+                news = self._stillness.news
+                if not await labs.any_alive(session):
+                    self._stillness.begin(news)
         for lab_id in due:
             self.wake(lab_id)
 

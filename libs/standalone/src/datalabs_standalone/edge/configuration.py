@@ -320,6 +320,10 @@ def _listener(
     return listener
 
 
+_WATCHDOG = {"miss_timeout": "5s", "megamiss_timeout": "10s"}
+"""They only count threads that stall, and wake each thread twice within the shorter time: by default ten times a second."""
+
+
 def build_config(settings: EdgeSettings) -> dict[str, Any]:
     """Return Envoy's bootstrap configuration; it holds the edge key, so its file must be mode 0600."""
     listeners = [
@@ -361,6 +365,7 @@ def build_config(settings: EdgeSettings) -> dict[str, Any]:
                 }
             ]
         },
+        "watchdogs": {"main_thread_watchdog": _WATCHDOG, "worker_watchdog": _WATCHDOG},
         "static_resources": {"listeners": listeners, "clusters": _clusters(settings)},
     }
 

@@ -36,6 +36,7 @@ class Guard:
     def __init__(self, settings: LocalSettings, *, end: Callable[[str], Awaitable[None]]) -> None:
         self._settings, self._end = settings, end
         self._watched: dict[str, Watched] = {}
+        self._any = asyncio.Event()
 
     def watch(self, record: Record, *, pid: int, layer: str | None) -> None:
         """Begin to watch a lab by its main process; watching it already changes nothing."""
@@ -43,6 +44,7 @@ class Guard:
             self._watched[record.job_id] = Watched(
                 record, pid, observing.cgroups_of(pid), layer, bounds.Looks()
             )
+            self._any.set()
 
     def watched(self, job_id: str) -> Watched | None:
         """Return what is known of a lab that is watched."""
@@ -51,11 +53,14 @@ class Guard:
     def drop(self, job_id: str) -> None:
         """Watch a lab no more."""
         self._watched.pop(job_id, None)
+        if not self._watched:
+            self._any.clear()
 
     async def run(self) -> None:
         """Look at all labs, again and again."""
         disk_at = 0.0
         while True:
+            await self._any.wait()
             await asyncio.sleep(LOOK_SECONDS)
             now = time.monotonic()
             for one in list(self._watched.values()):

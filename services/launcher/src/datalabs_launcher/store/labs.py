@@ -196,6 +196,11 @@ async def alive(session: AsyncSession) -> list[LabRecord]:
     return [_record(row) for row in await session.execute(select(*COLUMNS).where(ALIVE))]
 
 
+async def any_alive(session: AsyncSession) -> bool:
+    """Return whether any lab has not ended."""
+    return bool((await session.execute(select(select(LABS.c.id).where(ALIVE).exists()))).scalar_one())
+
+
 async def jobs_alive(session: AsyncSession) -> dict[str, tuple[str, LabState]]:
     """Return lab and state of each job that should be there: all labs may be many, so no more than that."""
     columns = LABS.c.job_id, LABS.c.id, LABS.c.state
