@@ -26,7 +26,7 @@ from datalabs_contracts.volumes import Mount
 class LabJob:
     """One attempt of one lab, ready to run. Memory and disk in MiB, grace in seconds.
 
-    `node` is the machine on which room was counted for it: a wish, not a rule; the cluster decides.
+    `node` is the machine on which room was counted for it: it runs there unless that machine takes nothing any more.
     """
 
     job_id: str

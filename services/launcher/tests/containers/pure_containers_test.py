@@ -10,6 +10,7 @@ import pytest
 
 from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
 from datalabs_contracts.volumes import Mount
+from datalabs_launcher.containers import gpus
 from datalabs_launcher.containers.engine import split_name
 from datalabs_launcher.containers.folders import About, Evidence, Record
 from datalabs_launcher.containers.images import Layers, ports_of
@@ -93,6 +94,31 @@ def test_an_image_that_can_be_written_has_no_tmp_in_memory() -> None:
     host = document_of(job(container=container), place())["HostConfig"]
     assert (host["ReadonlyRootfs"], list(host["Tmpfs"])) == (False, ["/run/lab"])
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges:true"])
+
+
+def test_gpus_are_asked_for_by_their_ids_and_given_to_one_lab_only(tmp_path: Path) -> None:
+    for number, model in enumerate(("NVIDIA L40S", "NVIDIA L40S", "Tesla T4")):
+        (tmp_path / f"0000:0{number}").mkdir()
+        said = f"Model: \t\t {model}\nIRQ:   \t\t 44\nGPU UUID: \t GPU-{number}\n"
+        (tmp_path / f"0000:0{number}" / "information").write_text(said)
+    devices = gpus.found(tmp_path)
+    assert gpus.counted(devices) == {"nvidia/gpu/L40S": 2, "nvidia/gpu/Tesla T4": 1}
+    assert gpus.chosen(devices, 2, None, taken=()) == ("GPU-0", "GPU-1")
+    assert gpus.chosen(devices, 1, "nvidia/gpu/L40S", taken={"GPU-0"}) == ("GPU-1",)
+    assert gpus.chosen(devices, 1, "nvidia/gpu", taken={"GPU-0", "GPU-1"}) == ("GPU-2",)
+    assert gpus.chosen(devices, 2, None, taken={"GPU-0"}) is None, "two of one kind, or none"
+    assert gpus.chosen(devices, 1, "amd/gpu", taken=()) is None
+    host = document_of(job(), dataclasses.replace(place(), gpus=("GPU-1",)))["HostConfig"]
+    assert host["DeviceRequests"] == [
+        {"Driver": "nvidia", "DeviceIDs": ["GPU-1"], "Capabilities": [["gpu", "compute", "utility"]]}
+    ]
+    assert "DeviceRequests" not in document_of(job(), place())["HostConfig"]
+
+
+def test_an_engine_says_itself_whether_it_gives_gpus() -> None:
+    assert gpus.passes({"Runtimes": {"runc": {}, "nvidia": {"path": "nvidia-container-runtime"}}})
+    assert not gpus.passes({"Runtimes": {"runc": {}}})
+    assert not gpus.passes({})
 
 
 @pytest.mark.parametrize(

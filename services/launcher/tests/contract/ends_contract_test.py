@@ -1,16 +1,26 @@
 """What holds for ends, logs, secrets, measurements and room on every scheduler."""
 
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from datalabs_contracts.labs import NodeState
 from datalabs_launcher.ends import KEPT_BYTES, kept_lines
+from datalabs_launcher.nomad.readings import MISSED
 from datalabs_launcher.scheduler import JobState
 
 from .conftest import Try
 from .target import SECRET_NAME, Does
 
+LITERALS = (
+    "${attr.unique.hostname}",
+    'on ${node.unique.name} in ${NOMAD_TASK_DIR} and ${env["HOME"]}, $${HOME} %{x}',
+    "${HOME} <&> \"quoted\" 'too' {{ key }} \\n # é",
+)
+"""Values that a cluster might read something into."""
 FLOOD = 2**20
 """What a launcher is handed at most for 3 MB of log, in characters."""
 
@@ -57,7 +67,7 @@ async def test_out_of_memory_is_told_from_a_crash(lab: Try) -> None:
 
 async def test_logs_are_there_after_the_end(lab: Try) -> None:
     lab.needs("commands")
-    does = Does(lines=3, seconds=0)
+    does = Does(silent=1.2, lines=3, seconds=0)
     job, _ = await lab.ended(does)
     expected = [does.line(number)[: does.width].rstrip() for number in range(3)]
 
@@ -73,7 +83,7 @@ async def test_logs_are_there_after_the_end(lab: Try) -> None:
 
 async def test_long_logs_are_cut_to_their_end(lab: Try) -> None:
     lab.needs("commands")
-    job, _ = await lab.ended(Does(lines=1500, width=40, seconds=0))
+    job, _ = await lab.ended(Does(silent=1.2, lines=1500, width=40, seconds=0))
 
     async def said() -> Any:
         lines, more = await lab.scheduler.logs(job.job_id, lines=200)
@@ -84,6 +94,17 @@ async def test_long_logs_are_cut_to_their_end(lab: Try) -> None:
     assert len(lines) == 200
     assert [one for one in lines if one.startswith("line 1499")]
     assert not [one for one in lines if one.startswith("line 1200 ")]
+
+
+async def test_what_ends_at_once_has_its_log_or_says_that_it_may_lack(lab: Try) -> None:
+    lab.needs("commands")
+    does = Does(lines=1500, width=40, seconds=0)
+    job, _ = await lab.ended(does)
+    lines, _ = await lab.scheduler.logs(job.job_id, lines=2000)
+    whole = [one for one in lines if one.startswith("line")] == [does.line(number) for number in range(1500)]
+    assert whole or ("instant" in lab.target.lacks and lines[-1] == MISSED)
+    if lab.target.name not in {"nomad-docker", "fake-nomad"}:
+        assert MISSED not in lines
 
 
 async def test_a_flood_of_log_is_bounded_and_its_end_is_kept(lab: Try) -> None:
@@ -135,6 +156,23 @@ async def test_the_braces_of_a_command_are_its_own(lab: Try) -> None:
         return "home %{x}" in lines
 
     assert await lab.eventually(said)
+
+
+@pytest.mark.parametrize("text", LITERALS)
+async def test_a_variable_reaches_the_lab_as_it_is(lab: Try, text: str) -> None:
+    lab.needs("commands")
+    job = lab.target.job(does := Does(says="MARK", silent=1.2, seconds=0))
+    job = lab.target.runs(replace(job, environment={**job.environment, "MARK": text}), does)
+    await lab.scheduler.submit(job)
+    seen = await lab.until(job, JobState.ENDED)
+    assert seen.end is not None
+    assert seen.end.exit_code == 0, seen.end
+
+    async def said() -> list[str]:
+        lines, _ = await lab.scheduler.logs(job.job_id, lines=50)
+        return [one.rstrip() for one in lines if one.startswith("MARK is ")]
+
+    assert await lab.eventually(said) == [f"MARK is {text}"]
 
 
 async def test_what_a_lab_uses_is_measured(lab: Try) -> None:

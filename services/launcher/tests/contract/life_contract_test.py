@@ -31,6 +31,14 @@ async def test_a_job_runs_and_says_where(lab: Try) -> None:
     assert all(step.started_at >= before for step in seen.steps)
 
 
+async def test_it_runs_on_the_machine_on_which_room_was_counted(lab: Try) -> None:
+    for node in (await lab.scheduler.capacity()).nodes:
+        job = await lab.running(node=node.name)
+        seen = await lab.scheduler.get(job.job_id)
+        assert seen is not None
+        assert seen.node in {node.name, None}
+
+
 async def test_submitting_again_and_again_runs_it_once(lab: Try) -> None:
     job = lab.target.job()
     found = await asyncio.gather(*(lab.scheduler.submit(job) for _ in range(5)))
@@ -228,19 +236,36 @@ async def test_a_stop_while_the_scheduler_is_away_is_refused_or_kept(lab: Try) -
     lab.needs("away")
     job = await lab.running()
     await lab.target.cut()
+    with pytest.raises(SchedulerAwayError):
+        await lab.eventually(lambda: _asked(lab))
     kept = True
     try:
         await lab.scheduler.stop(job.job_id, grace=1)
     except SchedulerAwayError:
         kept = False
+    assert kept or "keeps" in lab.target.lacks
     await lab.target.heal()
-    seen = await lab.eventually(lambda: _answered(lab, job.job_id))
     if kept:
-        ended = await lab.until(job, JobState.ENDED)
-        assert ended.end is not None
+        ended = await lab.eventually(lambda: _over(lab, job.job_id))
         assert ended.end.asked
     else:
+        seen = await lab.eventually(lambda: _answered(lab, job.job_id))
         assert seen.state is JobState.RUNNING
+
+
+async def test_a_kept_stop_is_carried_out_by_the_next_launcher(lab: Try) -> None:
+    lab.needs("away")
+    lab.needs("keeps")
+    job = await lab.running()
+    await lab.target.cut()
+    with pytest.raises(SchedulerAwayError):
+        await lab.eventually(lambda: _asked(lab))
+    await lab.scheduler.stop(job.job_id, grace=1)
+    await lab.adapters.pop().aclose()
+    await lab.target.heal()
+    await lab.start()
+    ended = await lab.eventually(lambda: _over(lab, job.job_id))
+    assert ended.end.asked
 
 
 async def test_a_launcher_starts_while_the_scheduler_is_away(lab: Try) -> None:
@@ -282,6 +307,11 @@ async def _said(value: Any) -> Any:
 
 async def _gone(lab: Try, job_id: str) -> bool:
     return await lab.scheduler.get(job_id) is None
+
+
+async def _over(lab: Try, job_id: str) -> Any:
+    seen = await _answered(lab, job_id)
+    return seen if seen is not None and seen.state is JobState.ENDED else None
 
 
 async def _asked(lab: Try) -> None:

@@ -24,8 +24,9 @@ SECRET_NAME = "CONTRACT_SECRET"
 class Does:
     """What a lab does: print lines, then live on, exit, die of a signal or of hunger.
 
-    `seconds` is how long it waits before its end; None: it lives until it is stopped. `braces`: it says `home %{x}`, told
-    to do so with braces that mean something to its own shell only.
+    `silent` is how long it waits before its first line, `seconds` how long before its end; None: it lives until it is
+    stopped. `braces`: it says `home %{x}`, told to do so with braces that mean something to its own shell only. `says`: a
+    variable that it tells the value of.
     """
 
     lines: int = 0
@@ -36,6 +37,8 @@ class Does:
     eats: bool = False
     ignores: bool = False
     braces: bool = False
+    silent: float = 0.0
+    says: str = ""
 
     def line(self, number: int) -> str:
         """Return one of its lines."""
@@ -46,6 +49,8 @@ class Does:
         parts = [f'echo run >> "${OUTPUT}"']
         if self.ignores:
             parts.append("trap '' TERM INT")
+        if self.silent:
+            parts.append(f"sleep {self.silent}")
         if self.lines:
             filler = "x" * self.width
             text = f'printf "%.{self.width}s\\n" "line $i {filler}"'
@@ -53,6 +58,8 @@ class Does:
         parts.append(f'echo "secret of $(printf %s "${SECRET_NAME}" | wc -c)"')
         if self.braces:
             parts.append('echo "${HOME:+home} %{x}"')
+        if self.says:
+            parts.append(f"printf '%s is %s\\n' {self.says} \"${self.says}\"")
         if self.seconds is not None:
             parts.append(f"sleep {self.seconds}")
         if self.eats:
@@ -81,7 +88,8 @@ class Target(ABC):
     runtime: ClassVar[Runtime]
     marks: ClassVar[tuple[str, ...]] = ()
     lacks: ClassVar[dict[str, str]] = {}
-    """Abilities that it has not got, and why: `memory`, `signals`, `away`, `secrets`, `image`, `commands`, `sample`."""
+    """Abilities that it has not got, and why: `memory`, `signals`, `away`, `secrets`, `image`, `commands`, `sample`,
+    `instant` (the whole log of what ends at once), `keeps` (a stop that is asked for while it is away)."""
     memory_mib: ClassVar[int] = 128
     runs_programs: ClassVar[bool] = True
     seconds: ClassVar[float] = 20.0

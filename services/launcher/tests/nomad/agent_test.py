@@ -74,6 +74,31 @@ async def test_a_container_lab_from_its_image_to_its_end(scheduler: MakeSchedule
     assert job.job_id not in {one.job_id for one in await cluster.jobs()}
 
 
+async def test_a_lab_whose_machine_takes_nothing_any_more_is_bound_to_it_no_longer(
+    agent: NomadAgent, scheduler: MakeScheduler, image: str
+) -> None:
+    cluster = await scheduler()
+    [node] = await agent.request("GET", "/v1/nodes")
+    job = real_job(image, node=node["Name"], memory_mib=100_000_000)
+    await cluster.submit(job)
+    path = f"/v1/node/{node['ID']}/eligibility"
+    registered = await agent.request("GET", f"/v1/job/{job.job_id}")
+    assert [one["RTarget"] for one in registered["Constraints"]] == ["linux", node["ID"]]
+    try:
+        await agent.request("POST", path, {"NodeID": node["ID"], "Eligibility": "ineligible"})
+        async with asyncio.timeout(20):
+            while len(registered["Constraints"]) > 1:
+                await asyncio.sleep(0.2)
+                registered = await agent.request("GET", f"/v1/job/{job.job_id}")
+    finally:
+        await agent.request("POST", path, {"NodeID": node["ID"], "Eligibility": "eligible"})
+    seen = await cluster.get(job.job_id)
+    assert seen is not None
+    assert seen.state is JobState.PENDING
+    await cluster.stop(job.job_id, grace=1)
+    assert (await until(cluster, job.job_id, ended)).end is not None
+
+
 async def test_what_a_lab_sees_of_the_cluster(
     agent: NomadAgent, scheduler: MakeScheduler, image: str
 ) -> None:

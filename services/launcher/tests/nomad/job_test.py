@@ -6,14 +6,15 @@ import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
+from datalabs_contracts.datalabs import ContainerRuntime, Kind, ProcessRuntime, Runtime
 from datalabs_launcher.clusters import found, platform_name
 from datalabs_launcher.machines.image import Image
 from datalabs_launcher.nomad.config import NomadSettings
-from datalabs_launcher.nomad.job import Cluster, job_of, secrets_of
+from datalabs_launcher.nomad.job import Cluster, freed, job_of, secrets_of
 from datalabs_launcher.nomad.vm_task import Disk
 from datalabs_launcher.scheduler import LabJob
 from datalabs_runtime.settings import SettingsError
@@ -87,13 +88,58 @@ def test_what_is_registered(name: str, job: LabJob, settings: NomadSettings) -> 
     assert made == file.read_text()
 
 
+def test_a_job_may_be_bound_to_a_node_and_freed_again() -> None:
+    anywhere = job_of(NOTEBOOK, cluster(SITE))
+    bound = job_of(NOTEBOOK, cluster(SITE), node_id="5f1c0a9b-0000-4000-8000-000000000000")
+    assert bound["Constraints"][-1] == {
+        "LTarget": "${node.unique.id}",
+        "RTarget": "5f1c0a9b-0000-4000-8000-000000000000",
+        "Operand": "=",
+    }
+    assert bound["Meta"]["datalabs_node"] == "5f1c0a9b-0000-4000-8000-000000000000"
+    assert freed(cast("dict[str, Any]", bound)) == anywhere
+
+
+@pytest.mark.parametrize("runtime", [Runtime.CONTAINER, Runtime.PROCESS])
+def test_what_nomad_would_read_goes_to_the_labs_own_variable(runtime: Runtime) -> None:
+    text = '${attr.unique.hostname} ${env["X"]}'
+    own = {"GREETING": "{parameters[greeting]}", "PLAIN": "$HOME {lab_id}"}
+    job = replace(
+        NOTEBOOK,
+        runtime=runtime,
+        parameters={"greeting": text},
+        container=ContainerRuntime(image="a:1", environment=own, command=["{parameters[greeting]}"]),
+        process=ProcessRuntime(command=["{python}", "{parameters[greeting]}"], environment=own),
+    )
+    made, kept = job_of(job, cluster(SITE)), secrets_of(job, cluster(SITE))
+    [task] = made["TaskGroups"][0]["Tasks"]
+    assert "GREETING" not in task["Env"]
+    assert task["Env"]["PLAIN"] == f"$HOME {job.lab_id}"
+    assert kept["GREETING"] == text
+    assert task["Config"]["args"][-1] == text.replace("${", "$${")
+    assert any(one.get("Envvars") for one in task["Templates"])
+
+
+def test_a_process_has_the_nodes_address_where_it_was_asked_for() -> None:
+    own = {"HERE": "http://{address}:{port}", "SAYS": "{parameters[greeting]}"}
+    process = ProcessRuntime(command=["{python}", "--ip", "{address}"], environment=own)
+    job = replace(PROCESS, process=process, parameters={"greeting": "${NOMAD_IP_lab}"})
+    [task] = job_of(job, cluster(SITE))["TaskGroups"][0]["Tasks"]
+    assert task["Env"]["HERE"] == f"http://${{NOMAD_IP_lab}}:{job.port}"
+    assert task["Config"]["args"] == ["--ip", "${NOMAD_IP_lab}"]
+    assert secrets_of(job, cluster(SITE))["SAYS"] == "${NOMAD_IP_lab}"
+    both = process.model_copy(update={"environment": {"BOTH": "{address} ${x}"}})
+    with pytest.raises(ValueError, match="BOTH"):
+        job_of(replace(job, process=both), cluster(SITE))
+
+
 @pytest.mark.parametrize("job", [NOTEBOOK, BATCH, DESKTOP, VM, PROCESS])
 def test_no_secret_is_in_the_job(job: LabJob) -> None:
     secret = replace(job, secret_environment={"TOKEN": "another-secret"})
     made = json.dumps(job_of(secret, cluster(SITE), disk=DISK))
     assert "a-secret-of-this-lab" not in made
     assert "another-secret" not in made
-    kept = json.dumps(secrets_of(secret))
+    kept = json.dumps(secrets_of(secret, cluster(SITE)))
     assert "a-secret-of-this-lab" in kept
     assert "another-secret" in kept
 

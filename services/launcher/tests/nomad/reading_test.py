@@ -100,6 +100,43 @@ def test_an_image_on_its_way_is_a_step() -> None:
     assert found.steps[-1].ended_at is None
 
 
+def test_a_guest_is_ready_when_it_says_so() -> None:
+    says = {"datalabs_says_ready": "true"}
+    boots = seen(allocation("running", *BEGUN), meta=says)
+    assert (boots.state, boots.ready) == (JobState.RUNNING, False)
+    assert (boots.steps[-1].name, boots.steps[-1].text) == ("boot", "The machine is starting")
+    assert boots.steps[-1].started_at == boots.started_at
+    up = seen(allocation("running", *BEGUN), meta=says, said_at=AT + timedelta(seconds=9))
+    assert up.ready is True
+    assert up.steps[-1].ended_at == AT + timedelta(seconds=9)
+    assert seen(allocation("running", *BEGUN)).ready is None
+
+
+def test_a_guests_words_are_no_log() -> None:
+    complained = b"qemu: something\nready\nbusy 12\nbusy as ever\nalready\n"
+    assert readings.says_ready(complained)
+    assert not readings.says_ready(b"busy 12\nalready\n")
+    assert readings.without_words(complained) == b"qemu: something\nbusy as ever\nalready\n"
+
+
+def test_what_nomad_may_have_missed_is_said() -> None:
+    quick = [event("Received", 0.1), event("Started", 3.8)]
+    short = seen(brief("failed", *quick, TERMINATED))
+    assert readings.may_be_missed(short)
+    assert not readings.may_be_missed(seen(allocation("failed", *BEGUN, TERMINATED)))
+    asked = seen(brief("complete", *quick, KILLING, TERMINATED))
+    assert not readings.may_be_missed(asked)
+    lines, more = readings.log_lines(b"a\nb\nc\n", b"", lines=3, missed=True)
+    assert (lines, more) == (["b", "c", readings.MISSED], True)
+
+
+def brief(status: str, *events: dict[str, Any]) -> dict[str, Any]:
+    """Return an allocation of a life of 0.2 s."""
+    made = allocation(status, *events)
+    made["TaskStates"]["main"]["StartedAt"] = iso(3.8)
+    return made
+
+
 TERMINATED = event("Terminated", 4, exit_code="137", signal="0", oom_killed="false")
 KILLING = event("Killing", 3)
 

@@ -17,7 +17,8 @@ class Behaviour:
     """What one task does. Durations in seconds; `runs_for` None: until it is stopped.
 
     `exit_code` and `signal` are those of its own end. On a stop it ends after `stop_seconds`, by the signal that was
-    sent unless `stop_code` says with what it exits; `ignores_stop` makes it wait for the kill.
+    sent unless `stop_code` says with what it exits; `ignores_stop` makes it wait for the kill. `says` are variables of
+    which it tells the values, as Nomad has made them.
     """
 
     runs_for: float | None = None
@@ -26,6 +27,7 @@ class Behaviour:
     message: str = ""
     out_of_memory: bool = False
     lines: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
     stop_seconds: float = 0.02
     stop_code: int | None = None
     ignores_stop: bool = False

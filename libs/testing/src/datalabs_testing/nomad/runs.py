@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from datalabs_testing.nomad.behaviour import KILLED, SIGNALS, Behaviour, is_prestart, once, started_in
+from datalabs_testing.nomad.environment import environment_of
 from datalabs_testing.nomad.records import (
     COMPLETE,
     DEAD,
@@ -113,6 +114,9 @@ class Run:
         self._event(name, "Started", "Task started by client")
         if not self.specs[name]["LogConfig"]["Disabled"]:
             self.lines[name] += behaviour.lines
+            if behaviour.says:
+                environment = self._environment(name)
+                self.lines[name] += [f"{one} is {environment.get(one, '')}" for one in behaviour.says]
         self._changed()
         self._clients.started(self, name)
         if self.allocation.spec["Type"] == "service" and not is_prestart(self.specs[name]):
@@ -275,6 +279,16 @@ class Run:
             self._event(name, "Reconnected", "Client reconnected")
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _environment(self, name: str) -> dict[str, str]:
+        state, job = self._clients.state, self.allocation.spec
+        node = state.nodes[self.allocation.node_id]
+        return environment_of(
+            self.specs[name],
+            attribute=node.attribute,
+            variable=lambda path: state.variables.get((job["Namespace"], path), {}).get("Items", {}),
+            own={"NOMAD_JOB_ID": job["ID"], "NOMAD_TASK_DIR": "/local", "NOMAD_ALLOC_DIR": "/alloc"},
+        )
 
     def _terminated(self, name: str, code: int, number: int, *, out_of_memory: bool) -> None:
         shown = number

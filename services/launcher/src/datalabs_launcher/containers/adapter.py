@@ -75,6 +75,7 @@ class ContainerScheduler:
         )
         self._seen: dict[str, Observation] = {}
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._accepting = asyncio.Lock()
         self._measuring = Measuring(self._engine, self._guard)
         self._up = False
         self._answered_once = False
@@ -293,8 +294,9 @@ class ContainerScheduler:
 
     async def _create(self, job: LabJob, record: Record) -> None:
         """Have the engine make the container; one that is there already is ours or nobody's to touch."""
-        taken = {one.about.address for one in self._records.all() if self._lives(one)}
-        document = await self._house.accept(job, record, taken=taken)
+        async with self._accepting:  # what one lab was given, the next one sees taken
+            running = [one.about for one in self._records.all() if self._lives(one)]
+            document = await self._house.accept(job, record, running=running)
         try:
             await self._engine.create(job.job_id, document)
         except EngineRefusedError as refused:

@@ -42,6 +42,7 @@ class About:
     read_only: bool = True
     scratch: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -70,8 +71,8 @@ class Record:
     def about(self) -> About:
         """What the job was."""
         found: dict[str, Any] = json.loads((self.folder / ABOUT).read_text())
-        for name in ("scratch", "writable"):
-            found[name] = tuple(found[name])
+        for name in ("scratch", "writable", "gpus"):
+            found[name] = tuple(found.get(name, ()))
         return About(**found)
 
     @property
@@ -146,7 +147,16 @@ class Record:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def about_of(job: LabJob, *, address: str, port: int, pids: int, read_only: bool, scratch: str) -> About:
+def about_of(
+    job: LabJob,
+    *,
+    address: str,
+    port: int,
+    pids: int,
+    read_only: bool,
+    scratch: str,
+    gpus: tuple[str, ...] = (),
+) -> About:
     """Return what is noted of a job; what lies at the path `scratch` counts as its disk."""
     return About(
         job_id=job.job_id,
@@ -164,6 +174,7 @@ def about_of(job: LabJob, *, address: str, port: int, pids: int, read_only: bool
         read_only=read_only,
         scratch=tuple(one.source for one in job.mounts if one.target == scratch and not one.read_only),
         writable=tuple(one.source for one in job.mounts if not one.read_only),
+        gpus=gpus,
     )
 
 

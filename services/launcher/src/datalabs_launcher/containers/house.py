@@ -6,12 +6,12 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.labs import Capacity, Node, NodeState, Reason
-from datalabs_launcher.containers import bridge
+from datalabs_launcher.containers import bridge, gpus
 from datalabs_launcher.containers.config import ContainerSettings
 from datalabs_launcher.containers.engine import Document, Engine, EngineRefusedError
 from datalabs_launcher.containers.folders import About, Record, about_of
@@ -55,6 +55,8 @@ class House:
         self._api_address, self._api_port = api_address or self.plan.api_address, api_port
         self._memory_mib = machine.memory_for_labs(settings)
         self._cgroup_parent = ""
+        self._gpus: list[gpus.Gpu] = []
+        self._passes_gpus = False
         self._bridge: bridge.Bridge | None = None
         self._connecting = asyncio.Lock()
         self._addresses: network.Addresses | None = None
@@ -80,9 +82,10 @@ class House:
 
     def notices(self) -> list[str]:
         """Return what a person should know before launching here."""
+        own = [gpus.NOT_PASSED] if self._gpus and not self._passes_gpus else []
         if self._bridge is not None:
-            return list(self._bridge.notices)
-        return [] if self._walled else [bridge.UNWALLED]
+            return [*self._bridge.notices, *own]
+        return own if self._walled else [bridge.UNWALLED, *own]
 
     async def prepare(self, *, labs: bool) -> None:
         """Get to know the engine, and have the network when there are `labs`, else with the first.
@@ -93,6 +96,7 @@ class House:
         self._cgroup_parent = (
             f"/datalabs-{self.plan.name}" if about.get("CgroupDriver") == _OWN_DRIVER else ""
         )
+        self._gpus, self._passes_gpus = await asyncio.to_thread(gpus.found), gpus.passes(about)
         self._bridge = None
         if labs:
             await self.connect()
@@ -132,6 +136,8 @@ class House:
     def capacity(self, running: Sequence[About], *, offered: list[Runtime]) -> Capacity:
         """Return the machine and what is taken of it by containers."""
         disk = sum(about.disk_mib for about in running)
+        devices = self._gpus if self._passes_gpus else []
+        taken = {one for about in running for one in about.gpus}
         node = Node(
             name=socket.gethostname(),
             cluster=LOCAL,
@@ -143,6 +149,8 @@ class House:
             cores_taken=sum(about.cores for about in running),
             memory_taken_mib=sum(about.memory_mib for about in running),
             disk_taken_mib=disk,
+            gpus=gpus.counted(devices),
+            gpus_taken=gpus.counted([one for one in devices if one.id in taken]),
             labs=len(running),
         )
         return Capacity(
@@ -156,8 +164,8 @@ class House:
             nodes=[node],
         )
 
-    async def accept(self, job: LabJob, record: Record, *, taken: Collection[str]) -> Document:
-        """Take a job on, with a place of its own, and return what the engine is to be told.
+    async def accept(self, job: LabJob, record: Record, *, running: Sequence[About]) -> Document:
+        """Take a job on, with a place of its own beside those that run, and return what the engine is to be told.
 
         Raises `SubmitRefusedError` when it cannot run here.
         """
@@ -171,9 +179,14 @@ class House:
         _check_mounts(job)
         connected = await self._connect_for(job)
         assert self._addresses is not None
-        address = record.about.address if record.accepted else self._addresses.give(taken)
+        address = (
+            record.about.address
+            if record.accepted
+            else self._addresses.give({one.address for one in running})
+        )
         if address is None:
             raise SubmitRefusedError("No address is free: too many labs ended in the last two minutes.")
+        devices = record.about.gpus if record.accepted else self._devices(job, running)
         place = Place(
             platform=self.plan.name,
             folder=record.folder,
@@ -187,6 +200,7 @@ class House:
             log_bytes=self._settings.log_mib * _MIB,
             cgroup_parent=self._cgroup_parent,
             passed=self._passed,
+            gpus=devices,
         )
         about = about_of(
             job,
@@ -195,6 +209,7 @@ class House:
             pids=place.pids,
             read_only=job.container.read_only,
             scratch=SCRATCH,
+            gpus=devices,
         )
         files = own_files(job, place.uid, image.files, resolver.text_for_labs() if connected.egress else None)
         try:
@@ -203,6 +218,18 @@ class House:
             raise SubmitRefusedError(str(error)) from None
         await asyncio.to_thread(record.accept, about, files, secret=job.lab_secret, uid=place.uid)
         return document
+
+    def _devices(self, job: LabJob, running: Sequence[About]) -> tuple[str, ...]:
+        """Return the GPUs of a lab, none of them anybody else's."""
+        if not job.gpus:
+            return ()
+        if not self._passes_gpus:
+            raise SubmitRefusedError("The container engine of this machine gives no GPUs to labs.")
+        taken = {device for one in running for device in one.gpus}
+        devices = gpus.chosen(self._gpus, job.gpus, job.gpu_name, taken=taken)
+        if devices is None:
+            raise SubmitRefusedError("Not enough GPUs of this machine are free.", reason=Reason.NO_CAPACITY)
+        return devices
 
     async def _connect_for(self, job: LabJob) -> bridge.Bridge:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from datalabs_contracts.datalabs import ContainerRuntime
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
+from datalabs_launcher.containers import gpus
 from datalabs_launcher.scheduler import LabJob
 
 HOME, SCRATCH, DATA = "/media/home", "/media/scratch", "/data"
@@ -47,6 +48,7 @@ class Place:
     log_bytes: int
     cgroup_parent: str
     files: tuple[str, ...] = _OWN_FILES
+    gpus: tuple[str, ...] = ()
     passed: dict[str, str] = field(default_factory=dict)
 
 
@@ -140,7 +142,9 @@ def _environment(job: LabJob, place: Place) -> dict[str, str]:
 
 def _host(job: LabJob, container: ContainerRuntime, place: Place) -> dict[str, Any]:
     memory = job.memory_mib * _MIB
+    devices = {"DeviceRequests": gpus.request_for(place.gpus)} if place.gpus else {}
     return {
+        **devices,
         "Mounts": [*_mounts(job, place)],
         "Tmpfs": _tmpfs(job, container, place),
         "NetworkMode": place.network,

@@ -23,8 +23,9 @@ from datalabs_launcher.nomad.client import NomadClient
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.nomad.errors import JobExistsError, NomadRejectedError
 from datalabs_launcher.nomad.follower import Follower
+from datalabs_launcher.nomad.hearing import Hearing
 from datalabs_launcher.nomad.images import Images, fetch_id
-from datalabs_launcher.nomad.job import PREFIX, Cluster, job_of, meta_of, secrets_of
+from datalabs_launcher.nomad.job import PREFIX, Cluster, freed, job_of, meta_of, secrets_of
 from datalabs_launcher.nomad.observing import KILL, OVER, Known, observe
 from datalabs_launcher.nomad.pacing import Paces
 from datalabs_launcher.nomad.stream import EventStream
@@ -71,10 +72,12 @@ class NomadScheduler:
             lost_after=timedelta(seconds=settings.nomad_lost_after),
             must_stop=self._must_stop,
             seen=self._seen,
+            look=self._look,
         )
+        self._hearing = Hearing(client=self._client, view=self._view, tell=self._follower.tell)
         self._kills: dict[str, asyncio.Task[None]] = {}
         self._errands: set[asyncio.Task[None]] = set()
-        self._sweeping: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
         self._log = structlog.get_logger(__name__)
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -82,16 +85,19 @@ class NomadScheduler:
     async def start(self) -> None:
         """Begin to follow the cluster; one that is away keeps nobody from starting."""
         await self._follower.start()
-        self._sweeping = asyncio.get_running_loop().create_task(self._sweep(), name="nomad secrets")
+        loop = asyncio.get_running_loop()
+        self._loops = [
+            loop.create_task(self._sweep(), name="nomad secrets"),
+            loop.create_task(self._hearing.run(), name="nomad guests"),
+        ]
 
     async def aclose(self) -> None:
         """Let go; labs live on."""
         await self._follower.aclose()
-        if self._sweeping is not None:
-            self._errands.add(self._sweeping)
-        for task in [*self._kills.values(), *self._errands]:
+        tasks = [*self._loops, *self._kills.values(), *self._errands]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._kills.values(), *self._errands, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._client.close()
 
     async def _sweep(self) -> None:
@@ -127,6 +133,17 @@ class NomadScheduler:
         known.stop = True
         self._log.warning("nomad.job_stopped", job=known.job_id, placed=len(known.allocations))
         self._errand(self._client.deregister(known.job_id, purge=False))
+
+    def _look(self) -> None:
+        """Let jobs go elsewhere whose own machine went before it had taken them."""
+        for job_id in self._view.stranded():
+            self._errand(self._free(job_id))
+
+    async def _free(self, job_id: str) -> None:
+        job = await self._client.job(job_id)
+        if job is not None and not await self._client.allocations_of(job_id):
+            await self._client.amend(freed(job))
+            self._log.info("nomad.freed", job=job_id)
 
     def _errand(self, work: Coroutine[Any, Any, None]) -> None:
         async def _do() -> None:
@@ -226,7 +243,9 @@ class NomadScheduler:
             disk = None
             if job.runtime is Runtime.VM and job.vm is not None:
                 disk = await asyncio.to_thread(self._disk, job.vm.disk)
-            wanted, secrets = job_of(job, self._cluster, disk=disk), secrets_of(job)
+            node_id = self._view.open_node(job.node) if job.node else None
+            wanted = job_of(job, self._cluster, disk=disk, node_id=node_id)
+            secrets = secrets_of(job, self._cluster)
         except image.ImageError as error:
             raise SubmitRefusedError(str(error), reason=Reason.IMAGE_UNAVAILABLE) from None
         except ValueError as error:
@@ -341,16 +360,10 @@ class NomadScheduler:
 
     async def logs(self, job_id: str, *, lines: int) -> tuple[list[str], bool]:
         """Return the last log lines, and whether older ones exist: what it said, then what it complained of."""
-        first = await self._first(job_id)
-        if first is None:
+        known = await self._placed(job_id)
+        if known is None or known.first is None:
             return [], False
-        said, complained = await asyncio.gather(
-            *(
-                self._client.log(first, task=MAIN, kind=kind, size=readings.LOG_BYTES)
-                for kind in ("stdout", "stderr")
-            )
-        )
-        return readings.log_lines(said, complained, lines=lines)
+        return await self._hearing.logs(known, self._observe(known), lines=lines)
 
     async def sample(self, job_id: str) -> Sample | None:
         """Return what the job uses now, as its node measured it last."""
@@ -377,9 +390,7 @@ class NomadScheduler:
         secret = (await self._client.secrets(job_id)).get("DATALABS_LAB_SECRET", "")
         return await activity.kernels_busy(place.address, place.port, host="localhost", secret=secret)
 
-    async def _first(self, job_id: str) -> str | None:
-        """Return the id of the allocation that is the lab."""
+    async def _placed(self, job_id: str) -> Known | None:
+        """Return a job with the allocation that is the lab."""
         known = self._view.jobs.get(job_id)
-        if known is None or known.first is None:
-            known = await self._ask(job_id)
-        return str(known.first["ID"]) if known and known.first else None
+        return known if known is not None and known.first is not None else await self._ask(job_id)

@@ -81,6 +81,14 @@ class NomadClient:
         answer = await self._send("post", "jobs", json=body)
         return str(answer.get("Warnings") or "")
 
+    async def amend(self, job: Mapping[str, Any]) -> None:
+        """Change a job that is still as it was read.
+
+        Raises `JobExistsError` or `NomadRejectedError` when it is not.
+        """
+        body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": job["JobModifyIndex"]}
+        await self._send("post", "jobs", json=body)
+
     async def deregister(self, job_id: str, *, purge: bool) -> None:
         """Stop a job, or forget it as well; one that is not there is no error."""
         await self._send("delete", "job", job_id, params={"purge": str(purge).lower()})

@@ -5,7 +5,7 @@ from typing import Any
 from datalabs_contracts.datalabs import ContainerRuntime
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
 from datalabs_launcher.nomad.config import NomadSettings
-from datalabs_launcher.nomad.tasks import MAIN, PORT, Task, literal, nanoseconds, resources_of
+from datalabs_launcher.nomad.tasks import MAIN, PORT, Task, literal, nanoseconds, parted, resources_of
 from datalabs_launcher.placement import DATA, HOME, SCRATCH
 from datalabs_launcher.scheduler import LabJob
 
@@ -24,21 +24,10 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
     """Return the container; raises ValueError when the job has no image."""
     if job.container is None:
         raise ValueError("a container lab without an image")
-    port = job.container.port or job.port
-    fields = Fields(
-        port=port,
-        address=EVERYWHERE,
-        lab_id=job.lab_id,
-        home=HOME,
-        scratch=SCRATCH,
-        data=DATA,
-        source=SOURCE,
-        origin=job.origin,
-        packages=packages_folder(job),
-        parameters=job.parameters,
-    )
+    fields = _fields(job, job.container)
+    plain, _ = parted(environment_of(job))
     config: dict[str, Any] = {
-        "image": job.container.image,
+        "image": literal(job.container.image),
         "init": True,
         "cap_drop": ["all"],
         "security_opt": ["no-new-privileges"],
@@ -66,17 +55,40 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
         "Templates": [_own_file("passwd", _passwd(job)), _own_file("group", _group(job))],
         "Leader": True,
         "Config": config,
-        "Env": {
-            **_environment(job),
-            **fill_environment(job.container.environment, fields),
-            **job.environment,
-            "DATALABS_PORT": str(port),
-            "IF_main_port": str(port),
-        },
+        "Env": plain,
         "Resources": resources_of(job, settings),
         "KillTimeout": nanoseconds(job.stop_seconds),
         "KillSignal": "SIGTERM",
     }
+
+
+def environment_of(job: LabJob) -> dict[str, str]:
+    """Return all that the container is told by variables, secrets apart; raises ValueError when the job has no image."""
+    if job.container is None:
+        raise ValueError("a container lab without an image")
+    fields = _fields(job, job.container)
+    return {
+        **_environment(job),
+        **fill_environment(job.container.environment, fields),
+        **job.environment,
+        "DATALABS_PORT": str(fields.port),
+        "IF_main_port": str(fields.port),
+    }
+
+
+def _fields(job: LabJob, container: ContainerRuntime) -> Fields:
+    return Fields(
+        port=container.port or job.port,
+        address=EVERYWHERE,
+        lab_id=job.lab_id,
+        home=HOME,
+        scratch=SCRATCH,
+        data=DATA,
+        source=SOURCE,
+        origin=job.origin,
+        packages=packages_folder(job),
+        parameters=job.parameters,
+    )
 
 
 def packages_folder(job: LabJob) -> str:
@@ -103,7 +115,7 @@ def _mounts(job: LabJob, container: ContainerRuntime) -> list[dict[str, Any]]:
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
-    return {"type": "bind", "source": source, "target": target, "readonly": read_only}
+    return {"type": "bind", "source": literal(source), "target": literal(target), "readonly": read_only}
 
 
 def _memory(target: str, mib: int) -> dict[str, Any]:

@@ -35,10 +35,11 @@ class Follower:
         lost_after: timedelta,
         must_stop: Callable[[Known], None],
         seen: Callable[[Observation], None],
+        look: Callable[[], None],
     ) -> None:
         self._client, self._stream, self._view, self._prefix = client, stream, view, prefix
         self._lost_after = lost_after
-        self._must_stop, self._seen = must_stop, seen
+        self._must_stop, self._seen, self._look_too = must_stop, seen, look
         self._told: dict[str, Observation] = {}
         self._boxes: set[_Box] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,6 +101,8 @@ class Follower:
         """Tell of jobs on machines that have been silent for too long: no event comes of that."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if self.fault is None:
+                self._look_too()
             for job_id, told in list(self._told.items()):
                 if told.state is JobState.UNKNOWN and job_id in self._view.jobs:
                     self.tell(job_id)

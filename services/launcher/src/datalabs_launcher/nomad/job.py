@@ -5,13 +5,14 @@ for. Labs are `batch` jobs: one that ends with code 0 is complete, while Nomad c
 Durations are nanoseconds, memory and disk MiB, CPU MHz, as Nomad has them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
 from datalabs_contracts.datalabs import Runtime
 from datalabs_launcher.nomad import docker_task, process_task, vm_task
 from datalabs_launcher.nomad.config import NomadSettings
-from datalabs_launcher.nomad.tasks import GROUP, MAIN, PORT, SECOND, Task, variable_path
+from datalabs_launcher.nomad.tasks import GROUP, MAIN, PORT, SECOND, Task, parted, variable_path
 from datalabs_launcher.scheduler import LabJob
 
 PREFIX = "lab-"
@@ -48,7 +49,6 @@ class NomadJob(TypedDict):
     Datacenters: list[str]
     Meta: dict[str, str]
     Constraints: list[dict[str, str]]
-    Affinities: list[dict[str, Any]]
     TaskGroups: list[Group]
     NodePool: NotRequired[str]
     Region: NotRequired[str]
@@ -62,6 +62,11 @@ class Cluster:
     settings: NomadSettings
     processes_per_lab: int
     log_mib: int
+
+
+NODE, SAYS = "datalabs_node", "datalabs_says_ready"
+"""Meta that names the node to which a job is bound; that there is a guest that says itself when it is ready."""
+BOUND = "${node.unique.id}"
 
 
 def meta_of(job: LabJob, platform: str) -> dict[str, str]:
@@ -90,8 +95,10 @@ def _image(job: LabJob) -> str:
     return job.vm.disk if job.runtime is Runtime.VM and job.vm is not None else ""
 
 
-def job_of(job: LabJob, cluster: Cluster, *, disk: vm_task.Disk | None = None) -> NomadJob:
-    """Return Nomad's job of an attempt; `disk` is the image of a virtual machine.
+def job_of(
+    job: LabJob, cluster: Cluster, *, disk: vm_task.Disk | None = None, node_id: str | None = None
+) -> NomadJob:
+    """Return Nomad's job of an attempt; `disk` is the image of a virtual machine, `node_id` the one node that may run it.
 
     Raises `ValueError` when the job lacks what its runtime needs.
     """
@@ -104,9 +111,12 @@ def job_of(job: LabJob, cluster: Cluster, *, disk: vm_task.Disk | None = None) -
         "Type": "batch",
         "Priority": settings.nomad_priority,
         "Datacenters": ["*"],
-        "Meta": meta_of(job, cluster.platform),
-        "Constraints": _constraints(job),
-        "Affinities": _wishes(job),
+        "Meta": {
+            **meta_of(job, cluster.platform),
+            **({NODE: node_id} if node_id else {}),
+            **({SAYS: "true"} if disk is not None and disk.about.says_ready else {}),
+        },
+        "Constraints": _constraints(job, node_id),
         "TaskGroups": [
             {
                 "Name": GROUP,
@@ -140,15 +150,29 @@ def job_of(job: LabJob, cluster: Cluster, *, disk: vm_task.Disk | None = None) -
     return made
 
 
-def secrets_of(job: LabJob) -> dict[str, str]:
-    """Return what only this lab may know; it goes to the job's own variable, never into the job.
+def freed(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a registered job, bound to no node any more."""
+    kept = [one for one in job.get("Constraints") or [] if one.get("LTarget") != BOUND]
+    meta = {name: value for name, value in (job.get("Meta") or {}).items() if name != NODE}
+    return {**job, "Constraints": kept, "Meta": meta}
 
-    Raises `ValueError` for what a virtual machine cannot be told.
+
+def secrets_of(job: LabJob, cluster: Cluster) -> dict[str, str]:
+    """Return what goes to the job's own variable and never into the job: what only this lab may know.
+
+    So does what Nomad would not leave as it is.
+
+    Raises `ValueError` for what the lab cannot be told.
     """
-    if job.runtime is Runtime.VM:
-        return {vm_task.SEED_ITEM: vm_task.seed_of(job)}
+    match job.runtime:
+        case Runtime.VM:
+            return {vm_task.SEED_ITEM: vm_task.seed_of(job)}
+        case Runtime.CONTAINER:
+            _, literally = parted(docker_task.environment_of(job))
+        case Runtime.PROCESS:
+            _, literally = parted(process_task.environment_of(job, cluster.settings))
     own = {"DATALABS_LAB_SECRET": job.lab_secret} if job.lab_secret else {}
-    return {**own, **job.secret_environment}
+    return {**literally, **own, **job.secret_environment}
 
 
 def _tasks(job: LabJob, cluster: Cluster, disk: vm_task.Disk | None) -> list[Task]:
@@ -161,7 +185,7 @@ def _tasks(job: LabJob, cluster: Cluster, disk: vm_task.Disk | None) -> list[Tas
             tasks = [process_task.task_of(job, cluster.settings)]
     for task in tasks:
         task["LogConfig"] = {"MaxFiles": 2, "MaxFileSizeMB": cluster.log_mib}
-        if task["Name"] == MAIN and job.runtime is not Runtime.VM and secrets_of(job):
+        if task["Name"] == MAIN and job.runtime is not Runtime.VM and secrets_of(job, cluster):
             task["Templates"] = [*task.get("Templates", []), _secrets_template(job)]
     return tasks
 
@@ -187,18 +211,14 @@ def _network(job: LabJob, settings: NomadSettings) -> dict[str, Any]:
     return {"Mode": "host", "ReservedPorts": [port]}
 
 
-def _constraints(job: LabJob) -> list[dict[str, str]]:
+def _constraints(job: LabJob, node_id: str | None) -> list[dict[str, str]]:
+    """Return what a node must have: an affinity for the one on which room was counted would weigh less than the packing."""
     found = [{"LTarget": "${attr.kernel.name}", "RTarget": "linux", "Operand": "="}]
     if job.node_class:
         found.append({"LTarget": "${node.class}", "RTarget": job.node_class, "Operand": "="})
+    if node_id:
+        found.append({"LTarget": BOUND, "RTarget": node_id, "Operand": "="})
     return found
-
-
-def _wishes(job: LabJob) -> list[dict[str, Any]]:
-    """Return the wish for the machine on which room was counted."""
-    if job.node is None:
-        return []
-    return [{"LTarget": "${node.unique.name}", "RTarget": job.node, "Operand": "=", "Weight": 100}]
 
 
 def _disk(job: LabJob, cluster: Cluster) -> int:

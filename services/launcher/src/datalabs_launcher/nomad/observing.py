@@ -36,6 +36,7 @@ class Known:
     changed_at: datetime | None = None
     submitted_at: datetime | None = None
     allocations: dict[str, Document] = field(default_factory=dict)
+    said_at: datetime | None = None
     waits: str = ""
     gone: bool = False
 
@@ -50,6 +51,16 @@ class Known:
         """The attempt, told likewise."""
         found = JOB_ID.match(self.job_id)
         return int(self.meta.get("datalabs_attempt") or (found["attempt"] if found else 0))
+
+    @property
+    def node(self) -> str:
+        """The id of the node to which it is bound; empty when any may have it."""
+        return self.meta.get("datalabs_node", "")
+
+    @property
+    def says(self) -> bool:
+        """Whether there is a guest in it that says when it is ready."""
+        return self.meta.get("datalabs_says_ready") == "true"
 
     @property
     def newest_first(self) -> list[Document]:
@@ -109,14 +120,23 @@ def observe(known: Known, *, now: datetime, lost_after: timedelta, early: Contai
         lab_id=known.lab_id,
         attempt=known.attempt,
         state=state,
-        steps=tuple(_steps(known, first)),
+        steps=(*_steps(known, first), *_boot(known, started)),
         started_at=started,
         address=port.get("HostIP") or None,
         port=port.get("Value"),
         node=first.get("NodeName"),
+        ready=known.said_at is not None if known.says else None,
         early=state is JobState.PENDING and bool(port) and first.get("NodeID") in early,
         end=end,
     )
+
+
+def _boot(known: Known, started: datetime | None) -> list[Step]:
+    """Return the start of a guest, which takes longer than all that the cluster does."""
+    if not known.says or started is None:
+        return []
+    text = "The machine is ready" if known.said_at else "The machine is starting"
+    return [Step(name="boot", started_at=started, ended_at=known.said_at, text=text)]
 
 
 def _unplaced(known: Known, now: datetime) -> Observation:

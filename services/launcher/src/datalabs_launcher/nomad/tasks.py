@@ -1,5 +1,6 @@
 """What the tasks of all drivers have in common."""
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from datalabs_launcher.nomad.config import NomadSettings
@@ -49,6 +50,16 @@ def literal(text: str) -> str:
     A shell's `${HOME:-x}`, or a person's parameter, would else be an expression that fails the job or tells of the node.
     """
     return text.replace("${", "$${").replace("%{", "%%{")
+
+
+def parted(environment: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables that a job may name as they are, and those that Nomad would read references in.
+
+    In a task's `Env` Nomad fills in whatever `${…}` it knows, and has no way to say that it should not; what it takes from
+    the job's own variable it leaves alone.
+    """
+    plain = {name: value for name, value in environment.items() if "${" not in value}
+    return plain, {name: value for name, value in environment.items() if name not in plain}
 
 
 def nanoseconds(seconds: float) -> int:

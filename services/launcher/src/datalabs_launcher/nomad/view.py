@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datalabs_launcher.nomad import words
-from datalabs_launcher.nomad.nodes import TUNED
+from datalabs_launcher.nomad.nodes import TUNED, takes_labs
 from datalabs_launcher.nomad.observing import OVER, Known, moment
 from datalabs_launcher.nomad.stream import Event
 
@@ -174,6 +174,25 @@ class View:
         for evaluation in blocked:
             self.note_evaluation(evaluation)
         self.others = list(others)
+
+    # -- where -----------------------------------------------------------------------------------------------------
+
+    def open_node(self, name: str) -> str | None:
+        """Return the id of the one node of that name that takes labs; None where there is none, or more than one."""
+        found = [one for one, node in self.nodes.items() if node.get("Name") == name and takes_labs(node)]
+        return found[0] if len(found) == 1 else None
+
+    def stranded(self) -> list[str]:
+        """Return the jobs of ours that no machine has taken and that wait for one which takes nothing (any more)."""
+        return [
+            known.job_id
+            for known in self.jobs.values()
+            if known.node
+            and not known.allocations
+            and not known.stop
+            and self.ours(known)
+            and not takes_labs(self.nodes.get(known.node, {}))
+        ]
 
     # -- what is taken ---------------------------------------------------------------------------------------------
 

@@ -19,7 +19,9 @@ from datalabs_launcher.scheduler import LabJob
 OVERLAY = "${NOMAD_ALLOC_DIR}/disk.qcow2"
 SEED_FILE = "secrets/seed"
 SEED_ITEM = "seed"
-SAID = "said"
+SAID = "/dev/stderr"
+"""What the guest says of itself goes where QEMU complains, which Nomad collects apart from the machine's console: the only
+way to hear it from another machine with the rights that a launcher has."""
 LAY_TIMEOUT = 10.0
 LAY_MEMORY_MIB = 64
 

@@ -40,6 +40,8 @@ def waiting_text(failed: Mapping[str, Any] | None) -> str:
         return "No machine takes labs now"
     parts: list[str] = []
     for text, count in (metric.get("ConstraintFiltered") or {}).items():
+        if text.startswith("${node.unique.id}"):
+            continue  # our own choice, not a reason: it waits for the machine on which its room was counted
         words = next((value for key, value in _FILTERS.items() if key in text), f"do not meet “{text}”")
         parts.append(f"{_machines(count)} {_agree(words, count)}")
     short: dict[str, int] = {}
