@@ -27,8 +27,8 @@ from datalabs_launcher.ends import KEPT_BYTES, judge, kept_lines, last_lines
 from datalabs_launcher.expiry import outlook
 from datalabs_launcher.models import AttemptRecord, LabRecord, Moment, Policy
 from datalabs_launcher.placement import Site, open_path
-from datalabs_launcher.scheduler import JobEnd
-from datalabs_launcher.timeline import phases_of, timeline_of, usual
+from datalabs_launcher.scheduler import JobEnd, Step
+from datalabs_launcher.timeline import phases_of, step_documents, timeline_of, usual
 from datalabs_launcher.tokens import write_private
 from datalabs_launcher.views import within
 
@@ -165,6 +165,26 @@ def test_phases_touch_and_end_at_ready() -> None:
     assert timeline.seconds == sum(phase.seconds for phase in timeline.phases) == 9
 
 
+def test_the_schedulers_steps_stand_in_the_phase_in_which_they_began() -> None:
+    steps = (
+        ("setup", 5.6, 5.9),
+        ("started", 6, 6),
+        ("boot", 6, 8.5),
+        ("stopping", 50, 51),
+        ("ended", 51, 51),
+    )
+    documents = step_documents(
+        [Step(name=name, started_at=at(began), ended_at=at(ended)) for name, began, ended in steps]
+    )
+    attempt = AttemptRecord(
+        lab_id="abcdefghjk", attempt=1, job_id=None, requested_at=START, ready_at=at(9), steps=documents
+    )
+    found = {phase.name: phase for phase in timeline_of(attempt, LAUNCH, now=at(99)).phases}
+    assert [step.name for step in found["starting"].steps] == ["setup", "started"]
+    assert [step.name for step in found["probing"].steps] == ["boot"]
+    assert not found["queued"].steps
+
+
 def test_a_launch_that_failed_has_its_phases_up_to_the_end() -> None:
     phases = phases_of([*LAUNCH[:3], moment(7, LabState.FAILED, "")])
     assert phases[-1].name == "environment"
@@ -240,6 +260,16 @@ def test_expiry_is_told_at_fifteen_and_five_minutes() -> None:
     assert outlook(lab, at(3301)).minutes == 5
     assert outlook(lab, at(3600)).end
     assert outlook(replace(lab, expires_at=at(9000)), at(3300)).reset
+
+
+def test_idle_time_does_not_grow_when_the_clock_is_set_and_an_expiry_stays_where_it_was() -> None:
+    lab = record(idle=60)
+    an_hour_on = at(4800)
+    assert outlook(lab, an_hour_on).end
+    rules = outlook(lab, an_hour_on, moved=lambda moment: moment + timedelta(hours=1))
+    assert (rules.end, rules.ends_at) == (False, at(7200))
+    kept = record(expires_at=at(3600))
+    assert outlook(kept, an_hour_on, moved=lambda moment: moment + timedelta(hours=1)).end
 
 
 def test_a_short_life_is_not_announced_before_it_began() -> None:

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from datalabs_contracts.labs import LabState, Timeline, TimelinePhase
-from datalabs_launcher.models import PHASE_TEXTS, STARTING, AttemptRecord, Moment
+from datalabs_launcher.models import PHASE_TEXTS, PROBING, STARTING, AttemptRecord, Moment
 from datalabs_launcher.scheduler import Step
 
 LAUNCHING = {LabState.QUEUED, LabState.PREPARING, LabState.STARTING}
+ENDING = {"stopping", "ended"}
+"""The scheduler's steps of an end."""
 TOTAL = "total"
 """Name under which the seconds of a whole launch stand beside those of its phases."""
 
@@ -105,6 +107,7 @@ def timeline_of(
 ) -> Timeline:
     """Return the timeline of an attempt; `seconds` runs from the request to ready, or to now or the end."""
     phases = phases_of(moments)
+    steps = steps_within(phases, attempt)
     until = attempt.ready_at or attempt.ended_at or now
     expected = usual(recent)
     expected.pop(TOTAL, None)
@@ -113,13 +116,24 @@ def timeline_of(
         attempt=attempt.attempt,
         trace_id=(attempt.traceparent or "").split("-")[1] if attempt.traceparent else None,
         seconds=max(0.0, (until - attempt.requested_at).total_seconds()),
-        phases=[_contract(phase, now, _steps_within(phase, attempt)) for phase in phases],
+        phases=[_contract(phase, now, steps.get(phase.name, ())) for phase in phases],
         usual=expected,
     )
 
 
-def _steps_within(phase: Phase, attempt: AttemptRecord) -> list[Step]:
-    return steps_of(attempt.steps) if phase.name == STARTING else []
+def steps_within(phases: Sequence[Phase], attempt: AttemptRecord) -> dict[str, list[Step]]:
+    """Return what the scheduler did by the phase in which it began: to start the lab, or while that was asked already.
+
+    How a lab that was ready ended is no part of its launch.
+    """
+    asked_at = next((phase.started_at for phase in phases if phase.name == PROBING), None)
+    found: dict[str, list[Step]] = {STARTING: [], PROBING: []}
+    for step in steps_of(attempt.steps):
+        if attempt.ready_at is not None and step.name in ENDING:
+            continue
+        later = asked_at is not None and step.started_at >= asked_at and step.ended_at != step.started_at
+        found[PROBING if later else STARTING].append(step)
+    return found
 
 
 def _contract(phase: Phase, now: datetime, steps: Sequence[Step]) -> TimelinePhase:

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from datalabs_contracts.events import HEADER_TRACEPARENT
 from datalabs_contracts.labs import Reason
-from datalabs_launcher.models import STARTING, AttemptRecord, LabRecord, Moment, trace_id_of
+from datalabs_launcher.models import AttemptRecord, LabRecord, Moment, trace_id_of
 from datalabs_launcher.placement import launch_span_id, launch_traceparent
-from datalabs_launcher.timeline import Phase, phases_of, steps_of
+from datalabs_launcher.timeline import Phase, phases_of, steps_within
 from datalabs_runtime import telemetry
 
 
@@ -55,12 +55,11 @@ def send_spans(
         attributes,
         error=str(reason or "not ready") if failed else None,
     )
+    steps = steps_within(phases, attempt)
     for number, phase in enumerate(phases):
         span_id = telemetry.deterministic_span_id("phase", *words, phase.name, number)
         telemetry.span_at(f"launch {phase.name}", *_times(phase, end), trace_id, span_id, root, attributes)
-        if phase.name != STARTING:
-            continue
-        for index, step in enumerate(steps_of(attempt.steps)):
+        for index, step in enumerate(steps.get(phase.name, ())):
             telemetry.span_at(
                 f"scheduler {step.name}",
                 step.started_at,

@@ -79,7 +79,9 @@ class Views:
         known = await self._attempt(record, attempt)
         async with self._database.reading() as session:
             moments = await attempts.moments(session, record.id, known.attempt)
-            recent = await attempts.launch_times(session, record.datalab, record.version, record.size)
+            recent = await attempts.launch_times(
+                session, record.datalab, record.version, record.size, beside=record.id
+            )
         return timeline_of(known, moments, now=self._clock.now(), recent=recent)
 
     async def logs(self, record: LabRecord, attempt: int | None, lines: int) -> Logs:

@@ -255,13 +255,16 @@ async def add_launch_times(
 
 
 async def launch_times(
-    session: AsyncSession, datalab: str, version: str, size: str
+    session: AsyncSession, datalab: str, version: str, size: str, *, beside: str = ""
 ) -> list[dict[str, float]]:
-    """Return the phases of the most recent launches."""
+    """Return the phases of the most recent launches, those of the lab `beside` which others are looked for left out."""
     found = (
         select(LAUNCH_TIMES.c.phases)
         .where(
-            LAUNCH_TIMES.c.datalab == datalab, LAUNCH_TIMES.c.version == version, LAUNCH_TIMES.c.size == size
+            LAUNCH_TIMES.c.datalab == datalab,
+            LAUNCH_TIMES.c.version == version,
+            LAUNCH_TIMES.c.size == size,
+            LAUNCH_TIMES.c.lab_id != beside,
         )
         .order_by(LAUNCH_TIMES.c.ready_at.desc())
         .limit(RECENT)
