@@ -42,17 +42,20 @@ test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (instal
 	@tools/chromium.sh
 	@$(PYTEST) -m browser tests $(JUNIT) $(TEST)
 
-test-nomad: $(SETUP) ## labs on a real Nomad agent, which the tests start themselves (NOMAD_BINARY, else `nomad` on PATH)
+test-nomad: $(SETUP) $(DASHBOARD) ## labs on a real Nomad agent, which the tests start themselves (NOMAD_BINARY, else `nomad` on PATH)
 	@mkdir -p build
+	@tools/chromium.sh
 	@tools/nomad.sh $(PYTEST) -m nomad services libs tests $(JUNIT) $(TEST)
 
 test-chaos: $(SETUP) $(DASHBOARD) ## harm every part at every step of labs' lives, each pair once; DATALABS_CHAOS_SEED=n repeats a selection
 	@mkdir -p build
-	@$(PYTEST) -m "chaos and not long" tests $(JUNIT) $(TEST)
+	@tools/faketime.sh
+	@tools/chaos.sh $(PYTEST) -m "chaos and not long" $(JUNIT) $(TEST)
 
-test-chaos-full: $(SETUP) $(DASHBOARD) ## all combinations of who, when and how, and what takes long: hours
+test-chaos-full: $(SETUP) $(DASHBOARD) ## all combinations of who, when and how, and what takes long: hours; DATALABS_CHAOS_MINUTES=n for silences
 	@mkdir -p build
-	@DATALABS_CHAOS_FULL=1 $(PYTEST) -m chaos tests $(JUNIT) $(TEST)
+	@tools/faketime.sh
+	@DATALABS_CHAOS_FULL=1 tools/chaos.sh $(PYTEST) -m chaos $(JUNIT) $(TEST)
 
 vm-tools: ## install what virtual machines and their image need, from Debian's packages (needs root)
 	@apt-get install --quiet --yes --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap zstd xz-utils e2fsprogs

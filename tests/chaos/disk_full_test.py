@@ -5,14 +5,20 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+import psycopg
 import pytest
 
+from datalabs_client import Datalabs
+from datalabs_client.client import LaunchedLab
 from datalabs_contracts.labs import LabState
-from datalabs_contracts.problems import ProblemError
+from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_runtime.settings import PostgresSettings, load
 from datalabs_testing.edge import free_port
 from tests.chaos import verdict
 from tests.running import TEST_CONTENT, RunningPlatform
@@ -25,8 +31,12 @@ pytestmark = [
 
 SIZES_MIB = {"nats": 96, "postgres": 320}
 FULL_SECONDS = 10.0
-KEPT_BYTES = 64 * 1024
-"""What is left free: less than a write-ahead segment or a stream's block needs."""
+CLEAR = {ProblemCode.DISK_FULL, ProblemCode.SERVICE_UNAVAILABLE, ProblemCode.DEADLINE_EXCEEDED}
+"""What a person may be told meanwhile: that there is no room, or that a part is away; never that it was a mistake."""
+AWAY = "no answer"
+SEGMENT_MIB = 16
+SEGMENTS = 24
+"""More write-ahead segments than PostgreSQL keeps ready for use again."""
 
 
 @contextlib.contextmanager
@@ -49,14 +59,33 @@ def small_disk(folder: Path, size_mib: int) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Write until nearly nothing is free; return what has to go again."""
+    """Write until not one byte more is taken; return what has to go again. Repeating it fills what became free."""
     ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for block in (2**20, 2**14, 2**10):
+    with ballast.open("ab", buffering=0) as file:
+        for block in (2**20, 2**12, 1):
             with contextlib.suppress(OSError):
-                while os.statvfs(folder).f_bavail * 4096 > KEPT_BYTES:
-                    file.write(b"\0" * block)
+                while file.write(b"\0" * block) == block:
+                    pass
     return ballast
+
+
+async def use_up_segments(platform: RunningPlatform, disk: Path) -> str:
+    """Write to PostgreSQL's log until it has no segment left that it could use again; return how that ended.
+
+    What it then needs is a new file, which it cannot have: it ends itself, and cannot start while there is no room.
+    """
+    settings = load(PostgresSettings, platform.state / "datalabs.toml")
+    address = settings.url("launcher").set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
+            for _ in range(SEGMENTS * SEGMENT_MIB):
+                await connection.execute(
+                    "SELECT pg_logical_emit_message(false, 'room', repeat('x', 1048576))"
+                )
+                fill(disk)
+    except psycopg.Error as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return "it took everything"
 
 
 @pytest.mark.parametrize("part", list(SIZES_MIB))
@@ -71,29 +100,63 @@ async def test_a_full_disk_stops_new_things_and_harms_no_old_ones(tmp_path: Path
     with small_disk(platform.state / part, SIZES_MIB[part]) as disk:
         try:
             await asyncio.to_thread(platform.up)
-            await _through(platform, disk)
+            await _through(platform, disk, part)
         finally:
             await asyncio.to_thread(platform.down)
 
 
-async def _through(platform: RunningPlatform, disk: Path) -> None:
-    async with platform.client("ada") as ada:
+@dataclass
+class Meanwhile:
+    """What was tried while the disk was full: what was taken, and with which codes the rest was refused."""
+
+    lab: LaunchedLab
+    operator: Datalabs
+    browser: httpx2.AsyncClient
+    taken: set[str] = field(default_factory=set)
+    codes: Counter[str] = field(default_factory=Counter)
+
+    async def passes(self, disk: Path, seconds: float) -> None:
+        """Use the lab, keep it longer and launch others, again and again, while what becomes free is filled."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < deadline:
+            fill(disk)
+            assert (await self.browser.get("/")).text == "ok"
+            await self._try(self.lab.extend)
+            await self._try(self._launch)
+            await asyncio.sleep(0.2)
+        assert set(self.codes) <= {"taken", AWAY, *CLEAR}, self.codes
+
+    async def _launch(self) -> None:
+        """Wish the same until it is taken, then the next one."""
+        lab = await self.operator.launch("stub", idempotency_key=f"wish {len(self.taken)}")
+        self.taken.add(lab.id)
+
+    async def _try(self, call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await call()
+            self.codes["taken"] += 1
+        except ProblemError as problem:
+            self.codes[problem.code] += 1
+        except httpx2.TransportError:
+            self.codes[AWAY] += 1
+
+
+async def _through(platform: RunningPlatform, disk: Path, part: str) -> None:
+    async with platform.client("ada") as ada, platform.client("admin") as admin:
         old = await ada.launch("stub", name="before")
         await old.ready(timeout=60)
         async with ada.visit(await old.open()) as browser:
+            meanwhile = Meanwhile(old, admin, browser)
             ballast = fill(disk)
-            refused: list[str] = []
-            deadline = asyncio.get_running_loop().time() + FULL_SECONDS
-            while asyncio.get_running_loop().time() < deadline:
-                assert (await browser.get("/")).text == "ok"
-                try:
-                    await ada.call(
-                        "POST", "/labs", {"datalab": "stub"}, headers={"idempotency-key": "one wish"}
-                    )
-                except (ProblemError, httpx2.TransportError) as error:
-                    refused.append(str(error))
-                await asyncio.sleep(0.5)
-            print(f"while full: {sorted(set(refused)) or 'everything was taken'}")
+            await meanwhile.passes(disk, FULL_SECONDS)
+            print(f"{part} full: {dict(meanwhile.codes)}")
+            if part == "postgres":
+                assert meanwhile.codes[ProblemCode.DISK_FULL], "nothing was refused for want of room"
+                meanwhile.codes.clear()
+                print(f"the rest of its log used up: {await use_up_segments(platform, disk)}")
+                await meanwhile.passes(disk, FULL_SECONDS)
+                print(f"{part} full, with its log: {dict(meanwhile.codes)}")
+                assert meanwhile.codes["taken"] == 0
             ballast.unlink()
             new = await verdict.until(
                 "a launch is taken again",
@@ -103,7 +166,10 @@ async def _through(platform: RunningPlatform, disk: Path) -> None:
             assert (await verdict.settled(new)).state is LabState.READY
             assert (await browser.get("/")).text == "ok"
         assert (await verdict.settled(old)).state is LabState.READY
-        for lab in (old, new):
+        for lab_id in meanwhile.taken:
+            assert (await verdict.settled(await admin.lab(lab_id))).state is LabState.READY
+        assert {one.id for one in await ada.labs()} == {old.id, new.id}
+        assert {one.id for one in await admin.labs()} == meanwhile.taken
+        for lab in [old, new, *await admin.labs()]:
             await lab.stop()
             assert (await verdict.ended(lab)).reason == "stopped_by_user"
-        assert {one.id for one in await ada.labs()} == {old.id, new.id}

@@ -25,6 +25,9 @@ SEED = int(os.environ.get("DATALABS_CHAOS_SEED") or random.randrange(10**6))
 os.environ["DATALABS_CHAOS_SEED"] = str(SEED)
 FULL = os.environ.get("DATALABS_CHAOS_FULL") == "1"
 
+FIRST_PORT, LAST_PORT, PORTS = 20_000, 31_999, 500
+"""Labs on a cluster's nodes share this machine's ports with those of other platforms that run here just now."""
+
 
 @dataclass
 class Stage:
@@ -61,7 +64,10 @@ async def cluster_stage(agent: Agent) -> AsyncIterator[Stage]:
         await agent.start()
         line = NomadProxy(free_port(), upstream=agent.address)
         await line.start()
+        first = random.randrange(FIRST_PORT, LAST_PORT - PORTS)
         settings = {
+            "DATALABS_LAUNCHER_FIRST_PORT": str(first),
+            "DATALABS_LAUNCHER_LAST_PORT": str(first + PORTS),
             "NOMAD_ADDR": line.address,
             "DATALABS_LAUNCHER_SCHEDULER": "nomad",
             "DATALABS_LAUNCHER_NOMAD_WAIT": str(WAIT_SECONDS),

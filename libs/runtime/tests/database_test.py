@@ -9,7 +9,8 @@ from sqlalchemy import String, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from datalabs_runtime.database import Database
+from datalabs_contracts.problems import ProblemCode
+from datalabs_runtime.database import Database, has_no_room, without_database
 from datalabs_runtime.tables import ServiceBase, make_base
 from datalabs_testing.platform import Platform
 from datalabs_testing.plugin import MakeDatabase
@@ -138,3 +139,15 @@ def test_each_base_has_its_own_tables() -> None:
     assert sorted(first.metadata.tables) == ["inbox", "leases", "outbox"]
     assert first.Outbox is not second.Outbox
     assert "notes" not in first.metadata.tables
+
+
+async def test_a_database_without_room_is_told_from_one_that_is_away(own: Database) -> None:
+    refuse = text("DO $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$")
+    with pytest.raises(OperationalError) as refused:
+        async with own.transaction() as session:
+            await session.execute(refuse)
+    assert has_no_room(refused.value)
+    assert without_database("launcher", refused.value).code is ProblemCode.DISK_FULL
+    away = OperationalError("SELECT 1", {}, ConnectionError("server closed the connection"))
+    assert not has_no_room(away)
+    assert without_database("launcher", away).code is ProblemCode.SERVICE_UNAVAILABLE

@@ -11,10 +11,9 @@ from sqlalchemy import delete, exc, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_gateway.models import Claim, ClaimState, EntryCode, LabSession
 from datalabs_gateway.tables import EntryCodeRow, LabSessionRow, RememberedRow
-from datalabs_runtime.database import Database
+from datalabs_runtime.database import Database, has_no_room, without_database
 
 T = TypeVar("T")
 Work = Callable[[AsyncSession], Awaitable[T]]
@@ -157,16 +156,18 @@ class Store:
         """Do a piece of work, again while the database is away."""
         try:
             async for attempt in stamina.retry_context(
-                on=AWAY, attempts=None, timeout=PATIENCE, wait_initial=0.05, wait_max=0.5, wait_jitter=0.05
+                on=_passes, attempts=None, timeout=PATIENCE, wait_initial=0.05, wait_max=0.5, wait_jitter=0.05
             ):
                 with attempt:
                     async with sessions() as session:
                         return await work(session)
         except AWAY as error:
-            raise ProblemError(
-                ProblemCode.SERVICE_UNAVAILABLE, "The gateway's database is away.", retry_after=1
-            ) from error
+            raise without_database("gateway", error) from error
         raise AssertionError("a retry ends with a result or an error")
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, AWAY) and not has_no_room(error)
 
 
 def _claim_on(row: RememberedRow, body_sha256: str) -> Claim:
