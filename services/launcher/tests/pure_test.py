@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalabs_contracts.datalabs import (
+    ContainerRuntime,
     IdlePolicy,
     Kind,
     LaunchSpecification,
@@ -26,7 +27,7 @@ from datalabs_launcher.commands import Fields, fill, fill_command, fill_environm
 from datalabs_launcher.ends import KEPT_BYTES, judge, kept_lines, last_lines
 from datalabs_launcher.expiry import outlook
 from datalabs_launcher.models import AttemptRecord, LabRecord, Moment, Policy
-from datalabs_launcher.placement import Site, open_path
+from datalabs_launcher.placement import Site, choose_runtime, open_path
 from datalabs_launcher.scheduler import JobEnd, Step
 from datalabs_launcher.timeline import phases_of, step_documents, timeline_of, usual
 from datalabs_launcher.tokens import write_private
@@ -322,3 +323,16 @@ def test_a_page_of_labs_fits_in_a_message() -> None:
     assert 1 < len(page) < 200
     assert sum(len(item.model_dump_json()) for item in page) <= 600_000
     assert len(within(items[:1], 10)) == 1
+
+
+def test_labs_with_gpus_are_containers_where_they_can_be() -> None:
+    both = Runtimes(
+        order=[Runtime.PROCESS, Runtime.CONTAINER],
+        process=ProcessRuntime(command=["x"]),
+        container=ContainerRuntime(image="x:1"),
+    )
+    offered = [Runtime.PROCESS, Runtime.VM, Runtime.CONTAINER]
+    assert choose_runtime(both, offered) is Runtime.PROCESS
+    assert choose_runtime(both, offered, gpus=1) is Runtime.CONTAINER
+    assert choose_runtime(both, [Runtime.PROCESS], gpus=1) is Runtime.PROCESS
+    assert choose_runtime(both, [], gpus=1) is None

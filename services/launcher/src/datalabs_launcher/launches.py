@@ -236,7 +236,8 @@ class Launches:
         Raises `ProblemError` (runtime_unavailable, forbidden).
         """
         try:
-            runtime = choose_runtime(specification.runtimes, await self._scheduler.runtimes())
+            offered = await self._scheduler.runtimes()
+            runtime = choose_runtime(specification.runtimes, offered, gpus=specification.size.gpus)
             refusal = await self._scheduler.refuses(runtime, operator=operator) if runtime else None
         except SchedulerAwayError:
             return specification.runtimes.order[0]

@@ -42,9 +42,10 @@ class Site:
         return hmac.new(self.edge_key, f"{lab_id}:{attempt}".encode(), hashlib.sha256).hexdigest()
 
 
-def choose_runtime(runtimes: Runtimes, offered: Sequence[Runtime]) -> Runtime | None:
-    """Return the first runtime of the version that the site offers."""
-    return next((runtime for runtime in runtimes.order if runtime in offered), None)
+def choose_runtime(runtimes: Runtimes, offered: Sequence[Runtime], *, gpus: int = 0) -> Runtime | None:
+    """Return the first runtime of the version that the site offers; with GPUs a container, which alone is given devices."""
+    order = sorted(runtimes.order, key=lambda one: one is not Runtime.CONTAINER) if gpus else runtimes.order
+    return next((runtime for runtime in order if runtime in offered), None)
 
 
 def launch_span_id(lab_id: str, attempt: int) -> str:

@@ -103,7 +103,8 @@ async def test_what_a_lab_sees_of_the_cluster(
     agent: NomadAgent, scheduler: MakeScheduler, image: str
 ) -> None:
     program = (
-        "import json, os, stat, socket\n"
+        "import json, os, stat, socket, time\n"
+        "time.sleep(1.2)  # of what ends sooner Nomad may not read everything\n"
         "def mode(path):\n"
         "    try: return stat.S_ISSOCK(os.stat(path).st_mode)\n"
         "    except OSError as error: return str(error)\n"

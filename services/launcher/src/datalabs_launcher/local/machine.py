@@ -165,6 +165,8 @@ class Machine:
 
         Raises `SubmitRefusedError` when it cannot run here.
         """
+        if job.gpus:
+            raise SubmitRefusedError("On this machine labs with GPUs run as containers only.")
         software = machine.installed.folder if machine is not None else self._environment(job)
         for mount in job.mounts:
             if not os.path.exists(mount.source):  # noqa: PTH110 - a string that stays one
