@@ -530,10 +530,30 @@ export interface paths {
          * @description Stream the caller's labs, volumes and notices as they change.
          *
          *     Event names are entities; `hello` carries the id to resume from, `reset` says that everything must be read
-         *     again, `sample` (a `Sample`) has no id. `Last-Event-ID` resumes within ten minutes.
+         *     again, both name the `stream`; `sample` (a `Sample`) has no id. `Last-Event-ID` resumes within ten minutes.
          */
         get: operations["followEvents"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Have figures in an open event stream, or not
+         * @description Begin or cease to send `sample`s in a stream that stays open: a page that nobody sees needs none.
+         */
+        put: operations["wantSamples"];
         post?: never;
         delete?: never;
         options?: never;
@@ -2206,6 +2226,20 @@ export interface components {
             sent_bytes?: number | null;
         };
         /**
+         * SamplesWish
+         * @description Whether one event stream is to carry figures: labs are measured only while somebody looks.
+         */
+        SamplesWish: {
+            /**
+             * Stream
+             * @description `stream` of the last `hello` or `reset`.
+             * @example 9f86d081884c7d65
+             */
+            stream: string;
+            /** Wanted */
+            wanted: boolean;
+        };
+        /**
          * SignIn
          * @description `POST /session`.
          */
@@ -2628,6 +2662,7 @@ export type RestartBody = components['schemas']['RestartBody'];
 export type Role = components['schemas']['Role'];
 export type Runtime = components['schemas']['Runtime'];
 export type Sample = components['schemas']['Sample'];
+export type SamplesWish = components['schemas']['SamplesWish'];
 export type SignIn = components['schemas']['SignIn'];
 export type Site = components['schemas']['Site'];
 export type Size = components['schemas']['Size'];
@@ -6060,6 +6095,8 @@ export interface operations {
             query?: {
                 /** @description Operators: everybody's events. */
                 all?: boolean;
+                /** @description Whether figures are wanted. */
+                samples?: boolean;
             };
             header?: {
                 "Last-Event-ID"?: string | null;
@@ -6095,6 +6132,100 @@ export interface operations {
             };
             /** @description `forbidden`: Your roles do not allow this */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: The request is not of the expected form */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests; try again shortly */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `service_unavailable`: A part of the platform is away; it comes back by itself */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `deadline_exceeded`: The answer did not come in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The platform made a mistake */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    wantSamples: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SamplesWish"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `not_signed_in`: Sign in first; `session_expired`: Your session has ended; sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: This request came from another site's page */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: Nothing of yours is here */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

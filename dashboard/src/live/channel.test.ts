@@ -64,6 +64,7 @@ class Tab implements LiveListener {
   readonly heard: string[] = []
   readonly states: string[] = []
   readonly sessions: string[] = []
+  readonly wishes: string[] = []
   readonly channel = new LiveChannel('/api/v1/events', this)
 
   event(event: { name: string; data: string }): void {
@@ -76,6 +77,10 @@ class Tab implements LiveListener {
 
   session(state: 'in' | 'out'): void {
     this.sessions.push(state)
+  }
+
+  figures(stream: string, wanted: boolean): void {
+    this.wishes.push(`${stream} ${wanted}`)
   }
 }
 
@@ -91,7 +96,7 @@ beforeEach(() => {
   server = new Server()
   vi.stubGlobal('navigator', { locks: new Locks() })
   vi.stubGlobal('fetch', server.fetch)
-  vi.stubGlobal('document', new EventTarget())
+  vi.stubGlobal('document', Object.assign(new EventTarget(), { hidden: false }))
   const window = new EventTarget()
   vi.stubGlobal('addEventListener', window.addEventListener.bind(window))
   vi.stubGlobal('removeEventListener', window.removeEventListener.bind(window))
@@ -153,4 +158,73 @@ it('waits for somebody to sign in again rather than ask and ask', async () => {
   other.channel.tellSession('in')
   await vi.waitFor(() => expect(one.states.at(-1)).toBe('open'))
   expect(one.sessions).toEqual(['in'])
+})
+
+/** Show or hide a tab: all of a test's tabs share one document, so it is told to one tab at a time. */
+function show(one: Tab, shown: boolean): void {
+  const page = document as unknown as { hidden: boolean }
+  page.hidden = !shown
+  ;(one.channel as unknown as { seen: () => void }).seen()
+  page.hidden = false
+}
+
+const HELLO = 'id: e-1\nevent: hello\ndata: {"stream": "s1"}\n\n'
+
+it('gives figures back when the last tab is hidden, takes them again, and keeps its stream', async () => {
+  const leader = tab()
+  await vi.waitFor(() => expect(server.open).toBe(1))
+  server.say(HELLO)
+  await vi.waitFor(() => expect(leader.heard).toHaveLength(1))
+  const other = tab()
+  await vi.waitFor(() => expect(other.heard).toHaveLength(1))
+  show(leader, false)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(leader.wishes).toEqual([])
+  show(other, false)
+  await vi.waitFor(() => expect(leader.wishes).toEqual(['s1 false']))
+  server.say('id: e-2\nevent: lab\ndata: 2\n\n')
+  await vi.waitFor(() => expect(other.heard).toContain('lab 2'))
+  show(other, true)
+  await vi.waitFor(() => expect(leader.wishes).toEqual(['s1 false', 's1 true']))
+  expect(other.wishes).toEqual([])
+  expect(server.asked).toEqual([''])
+})
+
+it('counts a tab that is closed as hidden', async () => {
+  const leader = tab()
+  await vi.waitFor(() => expect(server.open).toBe(1))
+  const other = tab()
+  server.say(HELLO)
+  await vi.waitFor(() => expect(other.heard).toHaveLength(1))
+  show(leader, false)
+  other.channel.close()
+  await vi.waitFor(() => expect(leader.wishes).toEqual(['s1 false']))
+})
+
+it('asks for no figures in a new stream while all tabs are hidden', async () => {
+  const one = tab()
+  await vi.waitFor(() => expect(server.open).toBe(1))
+  show(one, false)
+  server.say(HELLO)
+  await vi.waitFor(() => expect(one.wishes).toEqual(['s1 false']))
+  server.hangUp()
+  await vi.waitFor(() => expect(server.open).toBe(1), { timeout: 3000 })
+  server.say('id: e-1\nevent: hello\ndata: {"stream": "s2"}\n\n')
+  await vi.waitFor(() => expect(one.wishes).toEqual(['s1 false', 's2 false']))
+})
+
+it('asks who is shown when it takes the lead', async () => {
+  const first = tab()
+  await vi.waitFor(() => expect(server.open).toBe(1))
+  const heir = tab()
+  const third = tab()
+  const page = document as unknown as { hidden: boolean }
+  page.hidden = true
+  first.channel.close()
+  await vi.waitFor(() => expect(server.asked).toHaveLength(2))
+  await vi.waitFor(() => expect(server.open).toBe(1))
+  server.say(HELLO)
+  await vi.waitFor(() => expect(heir.wishes).toEqual(['s1 false']))
+  show(third, true)
+  await vi.waitFor(() => expect(heir.wishes).toEqual(['s1 false', 's1 true']))
 })

@@ -6,6 +6,9 @@
  * id that it heard, so nothing is lost and nothing is fetched anew.
  * The stream is read by `fetch` rather than `EventSource`: that one cannot begin with a `Last-Event-ID` of another tab
  * and does not tell a signed-out session (401) from a platform that is away (503).
+ *
+ * Labs are measured only while somebody looks. Each tab says whether it is shown; when none is, the leader gives the
+ * stream's figures back and takes them again when one is shown, while the stream stays open.
  */
 import { EventParser, type ServerEvent } from './sse'
 
@@ -19,12 +22,16 @@ type Frame =
   | { kind: 'event'; event: ServerEvent }
   | { kind: 'status'; status: LiveStatus; lastEventId: string }
   | { kind: 'hello' }
+  /** A tab says whether it is shown; `leads` asks the others to say it too. */
+  | { kind: 'shown'; tab: string; shown: boolean; leads: boolean }
   | { kind: 'session'; state: 'in' | 'out' }
 
 export interface LiveListener {
   event(event: ServerEvent): void
   status(status: LiveStatus): void
   session(state: 'in' | 'out'): void
+  /** Have figures in the open stream, or not. */
+  figures(stream: string, wanted: boolean): void
 }
 
 const LOCK = 'datalabs-live'
@@ -40,6 +47,9 @@ export class LiveChannel {
   private lastEventId = ''
   private leader = false
   private retryNow: (() => void) | null = null
+  private readonly tab = crypto.randomUUID()
+  private readonly shownTabs = new Set<string>()
+  private stream: { id: string; figures: boolean } | null = null
 
   constructor(
     private readonly url: string,
@@ -51,14 +61,20 @@ export class LiveChannel {
       .request(LOCK, { signal: this.ending.signal }, () => this.lead())
       .catch(() => undefined)
     addEventListener('online', this.hurry)
-    document.addEventListener('visibilitychange', this.hurry)
+    document.addEventListener('visibilitychange', this.seen)
+    addEventListener('pagehide', this.left)
+    addEventListener('pageshow', this.seen)
+    this.seen()
   }
 
   close(): void {
+    this.left()
     this.ending.abort()
     this.broadcast.close()
     removeEventListener('online', this.hurry)
-    document.removeEventListener('visibilitychange', this.hurry)
+    document.removeEventListener('visibilitychange', this.seen)
+    removeEventListener('pagehide', this.left)
+    removeEventListener('pageshow', this.seen)
   }
 
   /** Tell the other tabs that this one signed in or out. */
@@ -69,12 +85,46 @@ export class LiveChannel {
 
   private readonly hurry = (): void => this.retryNow?.()
 
+  private readonly seen = (): void => {
+    this.sayShown(!document.hidden)
+    this.hurry()
+  }
+
+  private readonly left = (): void => this.broadcastShown(false)
+
+  private sayShown(shown: boolean, leads = false): void {
+    this.broadcastShown(shown, leads)
+    this.noteShown(this.tab, shown)
+  }
+
+  private broadcastShown(shown: boolean, leads = false): void {
+    if (this.ending.signal.aborted) return
+    this.broadcast.postMessage({ kind: 'shown', tab: this.tab, shown, leads } satisfies Frame)
+  }
+
+  private noteShown(tab: string, shown: boolean): void {
+    if (shown) this.shownTabs.add(tab)
+    else this.shownTabs.delete(tab)
+    this.wantFigures()
+  }
+
+  /** The leader tells the platform, once for each change. */
+  private wantFigures(): void {
+    const wanted = this.shownTabs.size > 0
+    if (!this.leader || !this.stream || this.stream.figures === wanted) return
+    this.stream.figures = wanted
+    this.listener.figures(this.stream.id, wanted)
+  }
+
   private take(frame: Frame): void {
     if (frame.kind === 'event') this.deliver(frame.event)
     else if (frame.kind === 'status') this.adopt(frame.status, frame.lastEventId)
     else if (frame.kind === 'session') {
       this.listener.session(frame.state)
       this.hurry()
+    } else if (frame.kind === 'shown') {
+      this.noteShown(frame.tab, frame.shown)
+      if (frame.leads) this.sayShown(!document.hidden)
     } else if (this.leader) this.tell(this.status)
   }
 
@@ -108,6 +158,8 @@ export class LiveChannel {
 
   private async lead(): Promise<void> {
     this.leader = true
+    this.shownTabs.clear()
+    this.sayShown(!document.hidden, true)
     let wait = FIRST_RETRY_MS
     while (!this.ending.signal.aborted) {
       const outcome = await this.read()
@@ -155,6 +207,7 @@ export class LiveChannel {
         silence = setTimeout(stop, SILENCE_MS)
         this.status = { state: 'open', heardAt: Date.now() }
         for (const read of parser.push(value)) {
+          if (read.name === 'hello' || read.name === 'reset') this.begun(read.data)
           const event = read.name === 'hello' && !resumes ? { ...read, name: 'fresh' } : read
           this.broadcast.postMessage({ kind: 'event', event } satisfies Frame)
           this.deliver(event)
@@ -163,10 +216,19 @@ export class LiveChannel {
     } catch {
       return open ? 'ended' : 'failed'
     } finally {
+      this.stream = null
       clearTimeout(silence)
       attempt.abort()
       this.ending.signal.removeEventListener('abort', stop)
     }
+  }
+
+  /** A stream begins with figures. */
+  private begun(data: string): void {
+    const { stream } = JSON.parse(data) as { stream?: string }
+    if (!stream || stream === this.stream?.id) return
+    this.stream = { id: stream, figures: true }
+    this.wantFigures()
   }
 
   private pause(milliseconds: number | null): Promise<void> {

@@ -135,6 +135,11 @@ export function LiveProvider({ me, children }: { me: Me; children: ReactNode }) 
           else session.set('in')
         })
       },
+      // A stream that is gone has no figures to give back, and the next one says again what is wanted.
+      figures: (stream, wanted) =>
+        void api
+          .put('/api/v1/events/samples', { body: { stream, wanted }, unauthenticated: 'throw' })
+          .catch(() => undefined),
     })
     channel.current = opened
     return () => {

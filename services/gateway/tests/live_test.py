@@ -10,8 +10,9 @@ import pytest
 
 from datalabs_contracts import events
 from datalabs_contracts.datalabs import Datalab, DatalabFact, Kind
-from datalabs_contracts.labs import LabState, Sample
+from datalabs_contracts.labs import Interest, LabState, Sample
 from datalabs_contracts.volumes import Volume, VolumeFact
+from datalabs_testing.waiting import eventually
 
 LAB = "k3v9x2mnpq"
 
@@ -125,6 +126,43 @@ async def test_a_sample_has_no_id_and_comes_once(stage: Any, fakes: Any, a_lab: 
         await reader.next()
         await fakes.tell_lab(a_lab(LAB, revision=7))
         assert (await reader.next())["event"] == "lab"
+
+
+async def test_a_hidden_page_gives_figures_back_and_keeps_its_stream(
+    stage: Any, fakes: Any, a_lab: Any
+) -> None:
+    interests: list[Interest] = []
+
+    async def looked(message: Any) -> None:
+        interests.append(Interest.model_validate_json(message.data))
+
+    await fakes.messaging["launcher"].client.subscribe("live.interest", cb=looked)
+    ada, admin = await stage.signed_in("ada"), await stage.signed_in("admin")
+    sample = Sample(
+        lab_id=LAB, at=a_lab().created_at, cores=0.1, memory_mib=100, max_cores=1, max_memory_mib=768
+    ).model_dump_json()
+    async with follow(ada) as answer:
+        reader = Reader(answer.aiter_lines())
+        stream = (await reader.next())["data"]["stream"]
+        await eventually(lambda: interests and interests[-1].owners == ["ada"])
+        hidden = {"stream": stream, "wanted": False}
+        foreign = await admin.put("/api/v1/events/samples", json=hidden)
+        assert (foreign.status_code, foreign.json()["code"]) == (404, "not_found")
+        assert (await ada.put("/api/v1/events/samples", json=hidden)).status_code == 204
+        assert stage.parts.gateway.live.audiences() == set()
+        await fakes.messaging["launcher"].publish_core(f"live.lab.{LAB}.sample", sample.encode())
+        await fakes.tell_lab(a_lab(LAB, revision=6))
+        assert (await reader.next())["event"] == "lab", "the stream goes on, without the figure before"
+        said = len(interests)
+        await ada.put("/api/v1/events/samples", json=hidden | {"wanted": True})
+        await eventually(lambda: len(interests) > said)
+        await fakes.messaging["launcher"].publish_core(f"live.lab.{LAB}.sample", sample.encode())
+        assert (await reader.next())["event"] == "sample"
+    async with follow(ada, "/api/v1/events?samples=false") as answer:
+        await Reader(answer.aiter_lines()).next()
+        assert stage.parts.gateway.live.audiences() == set()
+    gone = await ada.put("/api/v1/events/samples", json=hidden)
+    assert gone.json()["code"] == "not_found"
 
 
 async def test_a_broken_connection_goes_on_where_it_was(stage: Any, fakes: Any, a_lab: Any) -> None:

@@ -64,6 +64,8 @@ class _Follower:
     session_id: str
     place: int
     epoch: str
+    samples_wanted: bool
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     samples: deque[bytes] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     ended: bool = False
@@ -93,7 +95,7 @@ class Live:
         self._followers: dict[str, set[_Follower]] = {}
         self._closing = False
         self.joined = asyncio.Event()
-        """Set when somebody begins to follow."""
+        """Set when somebody begins to follow, or to look at figures."""
 
     @property
     def followers(self) -> int:
@@ -101,11 +103,15 @@ class Live:
         return len({follower for group in self._followers.values() for follower in group})
 
     def audiences(self) -> set[str]:
-        """Return the people whose streams are open, and `*` for those that follow everybody.
+        """Return the people whose figures somebody looks at, and `*` when somebody looks at everybody's.
 
         A page on a lab's own origin follows that lab alone and shows no figures.
         """
-        names = {name for name, group in self._followers.items() if group}
+        names = {
+            name
+            for name, group in self._followers.items()
+            if any(follower.samples_wanted for follower in group)
+        }
         return {name for name in names if not name.startswith(ONE_LAB)} - {EVERYBODY}
 
     def publish(self, event: Event) -> None:
@@ -138,12 +144,26 @@ class Live:
     def sample(self, owner: str, payload: bytes) -> None:
         """Hand a measurement to its owner's streams; it has no id and is never repeated."""
         followers = self._followers.get(owner, set()) | self._followers.get(EVERYTHING, set())
+        followers = {follower for follower in followers if follower.samples_wanted}
         if not followers:
             return
         frame = b"event: sample\ndata: %b\n\n" % payload.replace(b"\n", b" ")
         for follower in followers:
             follower.samples.append(frame)
             follower.woken.set()
+
+    def want_samples(self, caller: Caller, stream: str, *, wanted: bool) -> bool:
+        """Let one of the caller's streams have figures or not; False when they have no such stream here."""
+        group = self._followers.get(caller.username, set()) | self._followers.get(EVERYTHING, set())
+        for follower in group:
+            if follower.id == stream and follower.username == caller.username:
+                follower.samples_wanted = wanted
+                if wanted:
+                    self.joined.set()
+                else:
+                    follower.samples.clear()
+                return True
+        return False
 
     def reset(self) -> None:
         """Events may have been missed: every follower must read everything again."""
@@ -180,19 +200,19 @@ class Live:
                 del self._rings[audience]
 
     async def stream(
-        self, caller: Caller, *, last_event_id: str | None, everything: bool
+        self, caller: Caller, *, last_event_id: str | None, everything: bool, samples: bool = True
     ) -> AsyncIterator[bytes]:
         """Yield the frames of one caller until their session ends or the gateway stops."""
         audiences = (EVERYTHING,) if everything else (EVERYBODY, caller.username)
-        async for frames in self._stream(caller, audiences, last_event_id):
+        async for frames in self._stream(caller, audiences, last_event_id, samples=samples):
             yield frames
 
     def stream_of_lab(self, caller: Caller, lab_id: str) -> AsyncIterator[bytes]:
         """Yield the frames of one lab; nothing is kept to go on from, so whoever comes back reads the lab again."""
-        return self._stream(caller, (_lab_audience(lab_id),), None)
+        return self._stream(caller, (_lab_audience(lab_id),), None, samples=False)
 
     async def _stream(
-        self, caller: Caller, audiences: tuple[str, ...], last_event_id: str | None
+        self, caller: Caller, audiences: tuple[str, ...], last_event_id: str | None, *, samples: bool
     ) -> AsyncIterator[bytes]:
         resumed = self._place_of(last_event_id, audiences)
         follower = _Follower(
@@ -201,6 +221,7 @@ class Live:
             session_id=caller.session_id,
             place=self._number if resumed is None else resumed,
             epoch=self._epoch,
+            samples_wanted=samples,
         )
         for audience in audiences:
             self._followers.setdefault(audience, set()).add(follower)
@@ -208,9 +229,9 @@ class Live:
         try:
             yield RETRY
             if last_event_id and resumed is None:
-                yield self._marker("reset", self._number)
+                yield self._marker("reset", self._number, follower.id)
             else:
-                yield self._marker("hello", follower.place)
+                yield self._marker("hello", follower.place, follower.id)
             async for frames in self._frames(follower, caller):
                 yield frames
         finally:
@@ -248,7 +269,7 @@ class Live:
         if follower.epoch != self._epoch or self._fell_behind(follower):
             follower.epoch, follower.place = self._epoch, self._number
             follower.samples.clear()
-            return [self._marker("reset", self._number)]
+            return [self._marker("reset", self._number, follower.id)]
         waiting: list[tuple[int, bytes]] = []
         for audience in follower.audiences:
             ring = self._rings.get(audience)
@@ -277,8 +298,9 @@ class Live:
         floors = (ring.floor if (ring := self._rings.get(name)) else self._floor for name in audiences)
         return number if max(floors) <= number <= self._number else None
 
-    def _marker(self, name: str, number: int) -> bytes:
-        text = json.dumps({"epoch": self._epoch, "at": self._clock.now().isoformat()})
+    def _marker(self, name: str, number: int, stream: str) -> bytes:
+        document = {"epoch": self._epoch, "at": self._clock.now().isoformat(), "stream": stream}
+        text = json.dumps(document)
         return f"id: {self._epoch}-{number}\nevent: {name}\ndata: {text}\n\n".encode()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from datalabs_contracts.base import Contract, Instant
+from datalabs_contracts.base import Body, Contract, Instant
 from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.ids import LabId, Username
 from datalabs_contracts.labs import Lab, Limits
@@ -79,6 +79,17 @@ class Health(Contract):
 
     status: str
     checks: dict[str, str] = Field(default_factory=dict)
+
+
+class SamplesWish(Body):
+    """Whether one event stream is to carry figures: labs are measured only while somebody looks."""
+
+    stream: str = Field(
+        pattern="^[0-9a-f]{16}$",
+        description="`stream` of the last `hello` or `reset`.",
+        examples=["9f86d081884c7d65"],
+    )
+    wanted: bool
 
 
 class LiveEvent(Contract):

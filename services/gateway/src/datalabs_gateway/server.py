@@ -18,8 +18,20 @@ class _Server(uvicorn.Server):
     """Uvicorn without signal handlers and clock: the service decides when it stops, the edge sets the date."""
 
     def __init__(self, config: uvicorn.Config) -> None:
+        self._leaving = asyncio.Event()
         super().__init__(config)
-        self.leaving = asyncio.Event()
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it was told to end; uvicorn's own is an attribute that nobody can wait for."""
+        return self._leaving.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self._leaving.set()
+        else:
+            self._leaving.clear()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -29,8 +41,7 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Wait for the end; uvicorn's own looks ten times a second whether it has come."""
         await self.on_tick(0)
-        await self.leaving.wait()
-        self.should_exit = True
+        await self._leaving.wait()
 
 
 class HttpServer:
@@ -77,7 +88,7 @@ class HttpServer:
     async def aclose(self) -> None:
         """End live streams, let requests under way end, then close."""
         self._on_stop()
-        self._server.leaving.set()
+        self._server.should_exit = True
         if self._task is not None:
             await self._task
             self._task = None
