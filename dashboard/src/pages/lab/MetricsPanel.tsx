@@ -1,5 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
-import { useMemo } from 'react'
+import { type ComponentProps, useMemo } from 'react'
 import type { Lab, Sample } from '#/api/model'
 import { metricsQuery } from '#/api/queries'
 import { bytes, cores, memory } from '#/format/amounts'
@@ -10,6 +10,8 @@ import { LineChart, type Point } from '#/parts/LineChart'
 import { Panel } from '#/parts/Page'
 import { useVisible } from '#/parts/visible'
 import css from './lab.module.css'
+
+type Drawn = 'label' | 'points' | 'max' | 'words' | 'colour' | 'open'
 
 const SMALLEST_RATE = 10 * 1024
 
@@ -42,49 +44,33 @@ export function MetricsPanel({ lab }: { lab: Lab }) {
   const top = (...all: Point[][]): number =>
     Math.max(SMALLEST_RATE, ...all.flat().map((point) => point.value))
   const busiest = top(shown.received, shown.sent)
+  const traffic = { max: busiest, words: rate, open: true }
+  const charts: (Pick<ComponentProps<typeof LineChart>, Drawn> & { always?: boolean })[] = [
+    { label: 'CPU', points: shown.cpu, max: last?.max_cores ?? lab.cores, words: cores, always: true },
+    {
+      label: 'Memory',
+      points: shown.memory,
+      max: last?.max_memory_mib ?? lab.memory_mib,
+      words: memory,
+      colour: 'var(--series-3)',
+      always: true,
+    },
+    {
+      label: 'Scratch',
+      points: shown.disk,
+      max: last?.max_disk_mib ?? lab.disk_mib,
+      words: memory,
+      colour: 'var(--series-2)',
+    },
+    { label: 'Received', points: shown.received, colour: 'var(--series-4)', ...traffic },
+    { label: 'Sent', points: shown.sent, colour: 'var(--series-6)', ...traffic },
+  ]
   return (
     <Panel title="What it uses">
       <div className={css.charts}>
-        <LineChart half label="CPU" points={shown.cpu} max={last?.max_cores ?? lab.cores} words={cores} />
-        <LineChart
-          half
-          label="Memory"
-          points={shown.memory}
-          max={last?.max_memory_mib ?? lab.memory_mib}
-          words={memory}
-          colour="var(--series-3)"
-        />
-        {shown.disk.length > 0 && (
-          <LineChart
-            half
-            label="Scratch"
-            points={shown.disk}
-            max={last?.max_disk_mib ?? lab.disk_mib}
-            words={memory}
-            colour="var(--series-2)"
-          />
-        )}
-        {shown.received.length > 0 && (
-          <LineChart
-            half
-            label="Received"
-            points={shown.received}
-            max={busiest}
-            words={rate}
-            colour="var(--series-4)"
-            open
-          />
-        )}
-        {shown.sent.length > 0 && (
-          <LineChart
-            half
-            label="Sent"
-            points={shown.sent}
-            max={busiest}
-            words={rate}
-            colour="var(--series-6)"
-            open
-          />
+        {charts.map(
+          ({ points, always, ...chart }) =>
+            (always || points.length > 0) && <LineChart key={chart.label} half points={points} {...chart} />,
         )}
       </div>
     </Panel>
