@@ -121,6 +121,10 @@ function MySpace() {
             <small>
               <code>/media/{volume.kind === 'team' ? `team/${volume.name}` : volume.kind}</code>
               {volume.kind === 'home' && ' in every lab of yours; it stays'}
+              {volume.used_bytes != null &&
+                volume.quota_bytes != null &&
+                volume.used_bytes > volume.quota_bytes &&
+                '. It holds more than it should: please delete what you no longer need. Your labs still start'}
               {volume.kind === 'scratch' && (
                 <>
                   {' in '}

@@ -24,6 +24,7 @@ from datalabs_testing.clock import FakeClock
 
 UID = 200_001
 LAB = "k3v9x2abcd"
+HOME_MIB = 2
 
 
 @dataclass
@@ -92,6 +93,7 @@ class Desk:
             collections=self.collections,
             measure_every=timedelta(minutes=15),
             measure_at_most=timedelta(seconds=30),
+            home_mib=HOME_MIB,
         )
 
     def describe(

@@ -173,3 +173,14 @@ async def test_use_is_measured_when_asked_and_kept(desk: Any) -> None:
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+async def test_a_home_is_shown_with_what_it_should_hold_and_never_stops_a_launch(desk: Any) -> None:
+    prepared = await desk.prepare()
+    home, scratch = (await desk.volumes.list(VolumesQuery(owner="ada"))).items
+    assert (home.quota_bytes, scratch.quota_bytes) == (2 * 2**20, None)
+    (Path(prepared.mounts[0].source) / "much").write_bytes(b"x" * 3 * 2**20)
+    measured = (await desk.volumes.list(VolumesQuery(owner="ada", measure=True))).items[0]
+    assert measured.used_bytes > measured.quota_bytes
+    assert await desk.prepare(attempt=2) == prepared
+    await desk.volumes.aclose()

@@ -74,6 +74,7 @@ def build(config: Path | None = None) -> Service:
         collections=collections,
         measure_every=settings.measure_every,
         measure_at_most=settings.measure_at_most,
+        home_mib=settings.home_mib,
     )
     register(messaging, volumes=volumes, collections=collections)
     health.add("database", database.check)

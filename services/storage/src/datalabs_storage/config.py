@@ -25,6 +25,11 @@ class StorageSettings(Settings):
         ge=0,
         description="With less free disk (MiB) no lab is prepared and nothing is installed.",
     )
+    home_mib: int = Field(
+        default=0,
+        ge=0,
+        description="What a home should hold at most (MiB); shown beside its use, never in a launch's way. 0: no bound.",
+    )
     measure_every: timedelta = Field(
         default=timedelta(minutes=15),
         description="A measured use older than this is measured anew when asked.",

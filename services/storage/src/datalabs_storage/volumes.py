@@ -65,6 +65,7 @@ class VolumeKeeper:
         collections: Collections,
         measure_every: timedelta,
         measure_at_most: timedelta,
+        home_mib: int = 0,
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -75,6 +76,7 @@ class VolumeKeeper:
         self._collections = collections
         self._measure_every = measure_every
         self._measure_at_most = measure_at_most
+        self._home_bytes = home_mib * 2**20 or None
         self._measuring: dict[str, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
         self.something_released = asyncio.Event()
@@ -142,7 +144,14 @@ class VolumeKeeper:
 
     async def _volumes_of(self, owner: str) -> "builtins.list[Volume]":
         async with self._database.reading() as session:
-            return await Store(session).volumes_of(owner, LISTED)
+            found = await Store(session).volumes_of(owner, LISTED)
+        return [self._bounded(volume) for volume in found]
+
+    def _bounded(self, volume: Volume) -> Volume:
+        """Return a volume with what it should hold at most, as the site says now."""
+        if volume.kind is not VolumeKind.HOME:
+            return volume
+        return volume.model_copy(update={"quota_bytes": self._home_bytes})
 
     async def start(self) -> None:
         """Nothing to begin: measuring starts when somebody asks."""
@@ -254,7 +263,9 @@ class VolumeKeeper:
             log.exception("volumes.not_measured", volume=volume.id)
 
     def _tell(self, session: AsyncSession, event: EventType, volume: Volume) -> None:
-        fact = VolumeFact(volume=volume, revision=volume.revision, owner=volume.owner, actor=SELF)
+        fact = VolumeFact(
+            volume=self._bounded(volume), revision=volume.revision, owner=volume.owner, actor=SELF
+        )
         self._outbox.add(session, event, volume.id, fact, revision=volume.revision)
 
 
