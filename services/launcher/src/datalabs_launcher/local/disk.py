@@ -1,6 +1,7 @@
 """How much a lab has written: counted file by file, no further than its limit, and politely."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -42,16 +43,24 @@ class Counter:
         return text
 
 
-def written(folders: Iterable[str], *, most_bytes: int, most_files: int) -> Written:
-    """Count what lies in the folders; hard links count once. Ends as soon as a limit is passed, so it is bounded by it."""
+def written(
+    folders: Iterable[str], *, most_bytes: float = math.inf, most_files: int, longest: float = math.inf
+) -> Written:
+    """Count what lies in the folders; hard links count once. Ends as soon as a limit is passed, so it is bounded by it.
+
+    Links are not followed and other file systems not entered: the folders are a stranger's to fill. `longest` is in
+    seconds.
+    """
     size = files = 0
     seen: set[int] = set()
-    waiting = list(folders)
+    end = time.monotonic() + longest
+    waiting = [(folder, device) for folder in folders if (device := _device(folder)) is not None]
     while waiting:
+        folder, device = waiting.pop()
         try:
-            entries = os.scandir(waiting.pop())
+            entries = os.scandir(folder)
         except OSError:
-            continue
+            continue  # gone meanwhile
         with entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
@@ -62,13 +71,20 @@ def written(folders: Iterable[str], *, most_bytes: int, most_files: int) -> Writ
                         seen.add(about.st_ino)
                     size += about.st_blocks * _BLOCK
                     files += 1
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                if size > most_bytes or files > most_files:
+                    if entry.is_dir(follow_symlinks=False) and about.st_dev == device:
+                        waiting.append((entry.path, device))
+                if size > most_bytes or files > most_files or time.monotonic() > end:
                     return Written(size, files, more=True)
                 if files % _PAUSE_AFTER == 0:
                     time.sleep(_PAUSE_SECONDS)  # a lab with many files must not cost the platform a core
     return Written(size, files)
+
+
+def _device(folder: str) -> int | None:
+    try:
+        return os.lstat(folder).st_dev
+    except OSError:
+        return None
 
 
 def over_its_size(folders: Iterable[str], *, disk_mib: int, files_per_mib: int) -> str | None:

@@ -1,12 +1,10 @@
 """What an attempt uses: CPU and memory from its control groups, else from its processes; its disk and its network."""
 
 import asyncio
-import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalabs_launcher.local import cgroups, processes
+from datalabs_launcher.local import cgroups, disk, processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,39 +46,14 @@ MOST_ENTRIES = 20_000
 LONGEST_LOOK = 0.2
 """Seconds and entries after which a folder is too large to be counted while somebody waits."""
 LOOK_AGAIN = 30.0
-_BLOCK = 512
-_MIB = 2**20
 
 
-def used_mib(folder: Path, *, entries: int = MOST_ENTRIES, seconds: float = LONGEST_LOOK) -> float | None:
-    """Return what the files of a folder take of the disk; None when counting them would take too long.
-
-    Links are not followed and other file systems not entered: the folder is a stranger's to fill.
-    """
-    end = time.monotonic() + seconds
-    try:
-        device = folder.stat().st_dev
-    except OSError:
+def used_mib(folder: Path) -> float | None:
+    """Return what the files of a folder take of the disk; None when counting them would take too long."""
+    if not folder.is_dir():
         return None
-    waiting, blocks, seen = [str(folder)], 0, set[int]()
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as found:
-                for entry in found:
-                    entries -= 1
-                    if entries < 0 or time.monotonic() > end:
-                        return None
-                    status = entry.stat(follow_symlinks=False)
-                    if status.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
-                        if status.st_ino in seen:
-                            continue
-                        seen.add(status.st_ino)
-                    blocks += status.st_blocks
-                    if entry.is_dir(follow_symlinks=False) and status.st_dev == device:
-                        waiting.append(entry.path)
-        except OSError:
-            continue  # gone meanwhile
-    return blocks * _BLOCK / _MIB
+    found = disk.written([str(folder)], most_files=MOST_ENTRIES, longest=LONGEST_LOOK)
+    return None if found.more else found.bytes / disk.MIB
 
 
 class Scratch:
