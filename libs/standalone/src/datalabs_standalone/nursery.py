@@ -31,6 +31,9 @@ ALL = "all"
 """What it says when everything is imported."""
 _MODULES = {TASKS: "datalabs_standalone.tasks"} | {service: f"datalabs_{service}.app" for service in SERVICES}
 """What is imported once, tasks first: the first of them can do its work meanwhile on another core. What cannot be is tried again in the fork that needs it, whose log then says why."""
+_OTHERS = ("datalabs_runtime.migrations", "datalabs_standalone.commands", "datalabs_standalone.preparation")
+"""What a start imports elsewhere than here."""
+COMPILE = "--compile"
 _ADOPTION_SECONDS = 5.0
 
 
@@ -179,5 +182,17 @@ def _wait_for_parent(supervisor: int) -> None:
         raise SystemExit(71)
 
 
+def compile_all() -> None:
+    """Import all that a start imports, so that Python keeps its bytecode.
+
+    Raises `ImportError` and whatever a module raises.
+    """
+    for module in (*_OTHERS, *_MODULES.values()):
+        importlib.import_module(module)
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == [COMPILE]:
+        compile_all()
+    else:
+        main()
