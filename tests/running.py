@@ -142,7 +142,9 @@ class RunningPlatform:
 
 
 @contextlib.contextmanager
-def running(*, content: list[Path], settings: dict[str, str] | None = None) -> Iterator[RunningPlatform]:
+def running(
+    *, content: list[Path], settings: dict[str, str] | None = None, flags: tuple[str, ...] = ()
+) -> Iterator[RunningPlatform]:
     """Run a platform with these catalogue folders until the block ends; its folder goes with it."""
     state = Path(tempfile.mkdtemp(prefix="dl-", dir="/tmp"))
     platform = RunningPlatform(
@@ -154,7 +156,7 @@ def running(*, content: list[Path], settings: dict[str, str] | None = None) -> I
         },
     )
     try:
-        platform.up()
+        platform.up(*flags)
         yield platform
     finally:
         platform.down()
