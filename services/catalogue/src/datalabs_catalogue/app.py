@@ -32,9 +32,9 @@ from datalabs_runtime.settings import NatsSettings, PlatformSettings, PostgresSe
 NAME = "catalogue"
 SETTINGS = CatalogueSettings
 CLEAR_EVERY = 3600.0
+"""Seconds between removals of files that no version names any more."""
 IMPORT_LEASE = 30.0
 """Seconds; as often the folders are looked at. A holder of this machine that died is replaced at once."""
-"""Seconds between removals of files that no version names any more."""
 
 
 def build(config: Path | None = None) -> Service:
