@@ -42,6 +42,8 @@ def emulated_nomad(*, nodes: int, cores: int, memory_mib: int) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Labs and machines: who fits where, who waits and why, what an operator can do about it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,9 @@ from datalabs_contracts.base import PageQuery
 from datalabs_contracts.datalabs import Runtime, Size
 from datalabs_contracts.labs import Fit, LabState, LaunchBody, Node, NodeState, Reason, WaitReason
 from datalabs_contracts.problems import ProblemCode, ProblemError
+from datalabs_launcher.admission import shares_of
+from datalabs_launcher.nodes import all_at_home, machines_of
+from datalabs_launcher.store import labs
 from datalabs_testing.clock import FakeClock
 
 from .conftest import ADA, ADMIN, MakeRig, Rig
@@ -59,6 +63,25 @@ async def test_a_lab_runs_where_room_was_counted(make_rig: MakeRig) -> None:
     assert (first.place, first.node) == ("test/small", "small")
     assert rig.scheduler.newest(second.id).job.node == "big"
     assert second.contract().node == "big"
+
+
+async def test_what_is_held_is_summed_by_owner_and_machine(make_rig: MakeRig) -> None:
+    rig = await on(make_rig, node("a", 1), node("b", 16))
+    for owner in (ADA, ADA, ADMIN, ADA, ADA, ADA):
+        await rig.until((await rig.launch(owner=owner)).id, READY)
+    async with rig.database.reading() as session:
+        each, together = await labs.held(session), await labs.held_together(session)
+    assert len(each) == 6
+    assert len(together) < 6
+    assert {one.node for one in together} == {"a", "b"}
+    capacity = await rig.scheduler.capacity()
+    assert all_at_home(capacity, together)
+    assert shares_of(together) == shares_of(each)
+    assert [replace(one, leaving=[]) for one in machines_of(capacity, each)] == machines_of(
+        capacity, together
+    )
+    gone = [replace(one, place="elsewhere/gone", node=None) for one in together]
+    assert not all_at_home(capacity, gone), "then each lab is looked at by itself"
 
 
 async def test_what_no_single_machine_can_hold_is_refused_before_and_at_the_launch(make_rig: MakeRig) -> None:

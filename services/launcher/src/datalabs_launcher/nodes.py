@@ -152,6 +152,15 @@ def machines_of(capacity: Capacity, held: Sequence[Held]) -> list[Machine]:
     return found
 
 
+def all_at_home(capacity: Capacity, held: Iterable[Held]) -> bool:
+    """Whether the machine of everything held is known: then it does not matter how it is bundled."""
+    known = {key_of(node): node for node in capacity.nodes or [_whole_site(capacity)]}
+    by_name: defaultdict[str, list[str]] = defaultdict(list)
+    for key, node in known.items():
+        by_name[node.name].append(key)
+    return all(_home(one, known, by_name) is not None for one in held)
+
+
 def homes_of(capacity: Capacity, held: Sequence[Held]) -> list[tuple[str, Held]]:
     """Return our labs, each with its machine."""
     nodes = capacity.nodes or [_whole_site(capacity)]

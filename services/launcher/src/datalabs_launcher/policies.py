@@ -35,7 +35,7 @@ class Policies:
         policy = Policy(owner=owner, changed_at=self._clock.now(), changed_by=actor, **body.model_dump())
         async with self._database.transaction() as session:
             await runs.set_policy(session, policy)
-            mine = [record for record in await labs.alive(session) if record.owner == owner]
+            mine = await labs.alive_of(session, owner)
         for record in mine:
             await self._follow(record, policy, actor)
         return _contract(policy)

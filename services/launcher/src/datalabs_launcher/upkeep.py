@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
 
 from datalabs_contracts.events import LAB_DELETED
-from datalabs_contracts.labs import LabState, Seen
+from datalabs_contracts.labs import Seen
 from datalabs_contracts.problems import ProblemError
 from datalabs_launcher import metrics
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.journal import Change, Journal
-from datalabs_launcher.models import LabRecord
 from datalabs_launcher.neighbours import Neighbours
 from datalabs_launcher.scheduler import Keeper, Scheduler, SchedulerAwayError
 from datalabs_launcher.store import attempts, labs, runs
@@ -32,6 +31,13 @@ FLUSH = timedelta(seconds=15)
 UNTRACED_AT_ONCE = 200
 PRUNED_AT_ONCE = 500
 LOOKS_AT_ONCE = 16
+LOOKS_A_SECOND = 50
+"""A look is a question to the cluster, of some milliseconds here and there."""
+LOOKS_PER_IDLE = 12
+"""Looks at a lab within the time after which it counts as idle."""
+TOKENS_AT_ONCE = 50
+TOKENS_A_SECOND = 25
+"""After a restart storage is asked for each lab's folders once more; ten thousand are through in seven minutes."""
 TIMES_KEPT = timedelta(days=90)
 Launched = tuple[str, dict[str, float]]
 """A datalab and how many seconds each phase of its launch took."""
@@ -62,31 +68,45 @@ class Upkeep:
         self._settings = settings
         self._sent: dict[tuple[str, int], datetime] = {}
         self._seen: dict[str, datetime] = {}
+        self._looked: dict[str, datetime] = {}
         self._account = Together(self._account_for)
         self.files_freed = asyncio.Event()
         self._log = structlog.get_logger(__name__)
 
     async def look_for_use(self) -> None:
-        """Note which labs are in use; what cannot be told counts as use, nothing is ended for lack of knowledge."""
+        """Note which labs are in use; what cannot be told counts as use, nothing is ended for lack of knowledge.
+
+        Each lab is looked at some times within its own idle time, a few at once: a look asks the cluster.
+        """
+        await self._note_use({})
+        async with self._database.reading() as session:
+            open_ones = await labs.to_look_at(session)
+        now, known = self._clock.now(), self._looked
+        self._looked = {lab_id: known[lab_id] for lab_id, _, _ in open_ones if lab_id in known}
+        due = [
+            (lab_id, job_id)
+            for lab_id, job_id, minutes in open_ones
+            if lab_id not in known or now - known[lab_id] >= timedelta(minutes=minutes) / LOOKS_PER_IDLE
+        ]
+        for first in range(0, len(due), LOOKS_AT_ONCE):
+            some = due[first : first + LOOKS_AT_ONCE]
+            await self._note_use(dict(await asyncio.gather(*(self._look(*one) for one in some))))
+            if len(due) > first + LOOKS_AT_ONCE:
+                await asyncio.sleep(LOOKS_AT_ONCE / LOOKS_A_SECOND)
+
+    async def _look(self, lab_id: str, job_id: str) -> tuple[str, datetime | None]:
+        """Return when a lab was seen in use: now, or None."""
+        try:
+            active = await self._scheduler.active(job_id)
+        except SchedulerAwayError:
+            active = None
+        self._looked[lab_id] = self._clock.now()
+        return lab_id, None if active is False else self._clock.now()
+
+    async def _note_use(self, looks: Mapping[str, datetime | None]) -> None:
+        """Store when labs were seen in use, here and by the gateway."""
         seen, self._seen = self._seen, {}
-        limit = asyncio.Semaphore(LOOKS_AT_ONCE)
-
-        async def _look(record: LabRecord, job_id: str) -> None:
-            async with limit:
-                try:
-                    active = await self._scheduler.active(job_id)
-                except SchedulerAwayError:
-                    active = None
-            if active is not False:
-                seen[record.id] = self._clock.now()
-
-        await asyncio.gather(
-            *(
-                _look(record, record.job_id)
-                for record in await self._open()
-                if record.idle_minutes > 0 and not record.batch and record.job_id is not None
-            )
-        )
+        seen |= {lab_id: at for lab_id, at in looks.items() if at is not None}
         if seen:
             async with self._database.transaction() as session:
                 await labs.used_now(session, sorted(seen.items()))
@@ -134,12 +154,20 @@ class Upkeep:
         self._log.info("files.released", lab=lab_id)
 
     async def refresh_tokens(self) -> None:
-        """Renew the token files of running labs in place."""
-        for record in await self._ready():
-            try:
-                await self._tokens.put(record, await self._volumes.mounts(record))
-            except ProblemError as problem:
-                self._log.warning("token.not_refreshed", lab=record.id, code=problem.code)
+        """Renew the token files of running labs in place, a page after the other at a pace: there may be very many."""
+        last = ""
+        while True:
+            async with self._database.reading() as session:
+                page = await labs.ready_after(session, last, limit=TOKENS_AT_ONCE)
+            for record in page:
+                try:
+                    await self._tokens.put(record, await self._volumes.mounts(record))
+                except ProblemError as problem:
+                    self._log.warning("token.not_refreshed", lab=record.id, code=problem.code)
+            if len(page) < TOKENS_AT_ONCE:
+                return
+            last = page[-1].id
+            await asyncio.sleep(TOKENS_AT_ONCE / TOKENS_A_SECOND)
 
     async def account_for_ready(self, lab_id: str, attempt: int) -> None:
         """Account for a launch that became ready just now."""
@@ -211,13 +239,3 @@ class Upkeep:
             )
         if old or removed:
             self._log.info("labs.pruned", deleted=len(old), removed=len(removed))
-
-    async def _ready(self) -> list[LabRecord]:
-        async with self._database.reading() as session:
-            return [record for record in await labs.alive(session) if record.state is LabState.READY]
-
-    async def _open(self) -> list[LabRecord]:
-        """Return labs that run as far as is known: of one that is not heard of nothing says that it is idle."""
-        running = {LabState.READY, LabState.UNREACHABLE}
-        async with self._database.reading() as session:
-            return [record for record in await labs.alive(session) if record.state in running]

@@ -192,10 +192,8 @@ class NomadScheduler:
 
     async def capacity(self) -> Capacity:
         """Return all machines with what Nomad has reserved of them for this platform's labs."""
-        found = [
-            nodes.node_of(node, *self._view.on_node(str(node["ID"])), self._settings)
-            for node in self._machines()
-        ]
+        on_node = self._view.by_node()
+        found = [nodes.node_of(node, *on_node[str(node["ID"])], self._settings) for node in self._machines()]
         return nodes.capacity_of(sorted(found, key=lambda node: node.name), [])
 
     async def may_start(self) -> bool:

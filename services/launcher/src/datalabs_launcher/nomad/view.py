@@ -3,6 +3,7 @@
 Everything carries the index at which Nomad wrote it, so an event that comes twice or late changes nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -196,12 +197,13 @@ class View:
 
     # -- what is taken ---------------------------------------------------------------------------------------------
 
-    def on_node(self, node_id: str) -> tuple[list[Document], list[Document]]:
-        """Return the labs' allocations that a node holds, and those of whatever else runs there."""
-        labs = [
-            allocation
-            for known in self.jobs.values()
-            for allocation in known.allocations.values()
-            if allocation.get("NodeID") == node_id and allocation.get("ClientStatus") not in OVER
-        ]
-        return labs, [one for one in self.others if one.get("NodeID") == node_id]
+    def by_node(self) -> defaultdict[str, tuple[list[Document], list[Document]]]:
+        """Return the labs' allocations that each node holds, and those of whatever else runs there."""
+        found: defaultdict[str, tuple[list[Document], list[Document]]] = defaultdict(lambda: ([], []))
+        for known in self.jobs.values():
+            for allocation in known.allocations.values():
+                if allocation.get("ClientStatus") not in OVER:
+                    found[str(allocation.get("NodeID"))][0].append(allocation)
+        for allocation in self.others:
+            found[str(allocation.get("NodeID"))][1].append(allocation)
+        return found

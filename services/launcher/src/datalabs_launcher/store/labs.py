@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from datalabs_contracts.datalabs import Kind
 from datalabs_contracts.labs import LabState
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.models import Held, LabRecord, Taken, Waiting
@@ -105,6 +106,32 @@ HELD = select(
     LABS.c.started_at,
     LABS.c.expires_at,
 ).where(HOLDING)
+_ONE_BY_ONE = case((LABS.c.gpus > 0, LABS.c.id))
+_TOGETHER = (
+    LABS.c.owner,
+    LABS.c.runtime,
+    LABS.c.gpu_name,
+    LABS.c.place,
+    LABS.c.node,
+    LABS.c.job_id.is_not(None),
+    _ONE_BY_ONE,
+)
+HELD_TOGETHER = (
+    select(
+        LABS.c.owner,
+        LABS.c.runtime,
+        LABS.c.gpu_name,
+        LABS.c.place,
+        LABS.c.node,
+        LABS.c.job_id.is_not(None).label("handed_over"),
+        func.sum(LABS.c.cores).label("cores"),
+        func.sum(LABS.c.memory_mib).label("memory_mib"),
+        func.sum(LABS.c.disk_mib).label("disk_mib"),
+        func.sum(LABS.c.gpus).label("gpus"),
+    )
+    .where(HOLDING)
+    .group_by(*_TOGETHER)
+)
 WAITING_OF = select(func.count()).where(
     LABS.c.owner == bindparam("of_owner"),
     LABS.c.state == LabState.QUEUED,
@@ -191,9 +218,10 @@ async def claim_due(
     return list((await session.execute(CLAIM_DUE, values)).scalars())
 
 
-async def alive(session: AsyncSession) -> list[LabRecord]:
-    """Return all labs that have not ended."""
-    return [_record(row) for row in await session.execute(select(*COLUMNS).where(ALIVE))]
+async def alive_of(session: AsyncSession, owner: str) -> list[LabRecord]:
+    """Return somebody's labs that have not ended."""
+    found = select(*COLUMNS).where(ALIVE, LABS.c.owner == owner)
+    return [_record(row) for row in await session.execute(found)]
 
 
 async def any_alive(session: AsyncSession) -> bool:
@@ -294,6 +322,43 @@ async def held(session: AsyncSession) -> list[Held]:
         )
         for row in await session.execute(HELD)
     ]
+
+
+async def held_together(session: AsyncSession) -> list[Held]:
+    """Return what is held by all labs of one owner on one machine as if one lab held it, however many there are.
+
+    Labs with devices stand alone: which of a machine's they take depends on what the others took.
+    """
+    return [
+        Held(
+            lab_id="",
+            owner=row.owner,
+            need=amount(row.cores, row.memory_mib, row.disk_mib, row.gpus, row.gpu_name),
+            runtime=row.runtime,
+            place=row.place,
+            node=row.node,
+            handed_over=row.handed_over,
+        )
+        for row in await session.execute(HELD_TOGETHER)
+    ]
+
+
+async def to_look_at(session: AsyncSession) -> list[tuple[str, str, int]]:
+    """Return the labs that end when nobody uses them, each with its job and after how many minutes."""
+    columns = LABS.c.id, LABS.c.job_id, LABS.c.idle_minutes
+    found = select(*columns).where(
+        text("labs.state IN ('ready', 'unreachable')"),
+        LABS.c.idle_minutes > 0,
+        LABS.c.kind != Kind.BATCH,
+        LABS.c.job_id.is_not(None),
+    )
+    return [(row.id, row.job_id, row.idle_minutes) for row in await session.execute(found)]
+
+
+async def ready_after(session: AsyncSession, lab_id: str, *, limit: int) -> list[LabRecord]:
+    """Return the next labs that are ready, by their ids: page by page, all at once may be very many."""
+    found = select(*COLUMNS).where(LABS.c.state == LabState.READY, LABS.c.id > lab_id)
+    return [_record(row) for row in await session.execute(found.order_by(LABS.c.id).limit(limit))]
 
 
 async def used_now(session: AsyncSession, seen: Sequence[tuple[str, datetime]]) -> None:
