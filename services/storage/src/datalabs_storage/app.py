@@ -14,7 +14,7 @@ from datalabs_runtime.settings import NatsSettings, PlatformSettings, PostgresSe
 from datalabs_storage.collections import Collections, Times
 from datalabs_storage.config import StorageSettings
 from datalabs_storage.disk import MIB, Disk
-from datalabs_storage.index import Index, default_index
+from datalabs_storage.index import Index
 from datalabs_storage.messages import register
 from datalabs_storage.models import Layout
 from datalabs_storage.packages import Packages, find_uv
@@ -47,7 +47,7 @@ def build(config: Path | None = None) -> Service:
         collections=settings.collections_folder or platform.state_folder / "collections",
     )
     disk = Disk(folder=platform.state_folder, minimum_free_mib=settings.minimum_free_mib)
-    index = Index(url=settings.package_index or default_index(), largest=settings.download_mib * MIB)
+    index = Index(url=settings.package_index, largest=settings.download_mib * MIB)
     collections = Collections(
         database=database,
         outbox=outbox,

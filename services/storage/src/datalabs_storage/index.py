@@ -14,6 +14,7 @@ import tomllib
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
@@ -93,11 +94,16 @@ def normalised(name: str) -> str:
 class Index:
     """One simple index."""
 
-    def __init__(self, *, url: str, largest: int) -> None:
+    def __init__(self, *, url: str | None = None, largest: int) -> None:
         # At its usual level the library logs whole addresses, and an index's may hold a password.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
-        self._url = url.rstrip("/")
+        self._given = url
         self._largest = largest
+
+    @cached_property
+    def _url(self) -> str:
+        """Looked up when it is first needed: most starts of a site install nothing."""
+        return (self._given or default_index()).rstrip("/")
 
     @property
     def host(self) -> str:
