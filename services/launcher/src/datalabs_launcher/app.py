@@ -8,6 +8,7 @@ from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import HeldPoints
 from datalabs_launcher.messages import Handlers, register
 from datalabs_launcher.placement import Site
+from datalabs_launcher.stepping import SteppedClock
 from datalabs_launcher.tables import Base
 from datalabs_launcher.tokens import LabTokens
 from datalabs_runtime.clock import SystemClock
@@ -27,7 +28,7 @@ def build(config: Path | None = None) -> Service:
     """Wire the service."""
     settings = load(LauncherSettings, config)
     platform = load(PlatformSettings, config)
-    clock = SystemClock()
+    clock = SteppedClock(SystemClock())
     health = Health(NAME, platform.health_socket(NAME), port=platform.metrics_port)
     database = Database(load(PostgresSettings, config).url(NAME), clock)
     messaging = Messaging(

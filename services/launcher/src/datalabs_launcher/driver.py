@@ -13,6 +13,7 @@ from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.lifecycle import Lifecycle
 from datalabs_launcher.models import LabRecord
 from datalabs_launcher.scheduler import JobState
+from datalabs_launcher.stepping import SteppedClock
 from datalabs_launcher.steps import Interrupts, StepInterruptedError
 from datalabs_launcher.stillness import Stillness
 from datalabs_launcher.store import labs
@@ -69,6 +70,7 @@ class Driver:
         self._listener: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
         self._open = False
+        self._steps_seen = 0
         self._log = structlog.get_logger(__name__)
 
     async def start(self) -> None:
@@ -113,6 +115,9 @@ class Driver:
     async def poll(self) -> None:
         """Wake the labs whose time has come: the fallback for news that were lost."""
         now = self._clock.now()
+        if isinstance(self._clock, SteppedClock) and self._clock.count != self._steps_seen:
+            await self._wake_all(settled=True)  # what is due may be an hour away by the clock as it is now
+            self._steps_seen = self._clock.count
         async with self._database.reading() as session:  # one statement is a transaction by itself
             due = await labs.claim_due(
                 session,
@@ -144,10 +149,10 @@ class Driver:
             if instance != self._instance:
                 self.interrupt(lab_id)
 
-    async def _wake_all(self) -> None:
+    async def _wake_all(self, *, settled: bool = False) -> None:
         try:
             async with self._database.reading() as session:
-                for lab_id in await labs.ids_alive(session, settled=False):
+                for lab_id in await labs.ids_alive(session, settled=settled):
                     self.wake(lab_id)
         except SQLAlchemyError as error:  # the poll finds what is due
             self._log.warning("labs.not_read", reason=type(error).__name__)

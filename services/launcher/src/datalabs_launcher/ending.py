@@ -96,7 +96,11 @@ class Ending:
 
     async def _say_stuck(self, record: LabRecord, now: datetime) -> LabRecord:
         """Say so when a lab should have ended long ago: it is asked again until there is evidence, and never given up."""
-        late = record.state_since + timedelta(seconds=record.specification.stop_seconds) + STUCK
+        late = (
+            self._life.moved(record.state_since)
+            + timedelta(seconds=record.specification.stop_seconds)
+            + STUCK
+        )
         if now < late or record.progress_text == STUCK_TEXT:
             return record
         return await self._life.journal.write(record, Change(at=now, text=STUCK_TEXT))
@@ -106,7 +110,7 @@ class Ending:
         whole = record.specification.stop_seconds
         if record.ready_at is None:
             whole = min(whole, self._life.settings.start_grace)
-        return max(0.0, whole - (now - record.state_since).total_seconds())
+        return max(0.0, whole - (now - self._life.moved(record.state_since)).total_seconds())
 
     async def give_up(self, record: LabRecord, reason: Reason, message: str = "") -> Result:
         """End a lab of which nothing was ever handed to the scheduler."""

@@ -1,5 +1,6 @@
 """When a lab ends by rule: its time is over, or nobody uses it. Pure; announced at 15 and 5 minutes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,9 +24,15 @@ class Outlook:
     due_at: datetime | None = None
 
 
-def outlook(record: LabRecord, now: datetime) -> Outlook:
-    """Return what the rules say of a ready lab now."""
-    ends = _ends(record)
+def outlook(
+    record: LabRecord, now: datetime, *, moved: Callable[[datetime], datetime] = lambda moment: moment
+) -> Outlook:
+    """Return what the rules say of a ready lab now; `moved` tells what the clock calls a moment of before.
+
+    An expiry was promised as a moment and stays one. How long nobody used a lab is a length of time: it does not grow
+    when the clock is set.
+    """
+    ends = _ends(record, moved)
     if not ends:
         return Outlook()
     ends_at, reason, period = min(ends, key=lambda item: item[0])
@@ -46,7 +53,9 @@ def outlook(record: LabRecord, now: datetime) -> Outlook:
     )
 
 
-def _ends(record: LabRecord) -> list[tuple[datetime, Reason, timedelta]]:
+def _ends(
+    record: LabRecord, moved: Callable[[datetime], datetime]
+) -> list[tuple[datetime, Reason, timedelta]]:
     """Return when and why it will end, and how long the rule's whole period is."""
     ends: list[tuple[datetime, Reason, timedelta]] = []
     begun = record.ready_at or record.state_since
@@ -54,7 +63,8 @@ def _ends(record: LabRecord) -> list[tuple[datetime, Reason, timedelta]]:
         ends.append((record.expires_at, Reason.EXPIRED, record.expires_at - begun))
     if record.idle_minutes > 0 and not record.batch and record.last_active_at is not None:
         period = timedelta(minutes=record.idle_minutes)
-        since = max(record.last_active_at, record.kept_until or record.last_active_at)
+        used = moved(record.last_active_at)
+        since = max(used, record.kept_until or used)
         ends.append((since + period, Reason.IDLE, period))
     return ends
 

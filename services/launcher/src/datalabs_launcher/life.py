@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from datalabs_launcher import stepping
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.environments import Environments
@@ -42,3 +43,7 @@ class Life:
     def now(self) -> datetime:
         """Return the moment."""
         return self.clock.now()
+
+    def moved(self, moment: datetime) -> datetime:
+        """Return what the clock calls a moment of before, should it have been set since."""
+        return stepping.moved(self.clock, moment)

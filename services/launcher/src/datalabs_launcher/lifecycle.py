@@ -53,7 +53,8 @@ class Lifecycle:
 
     async def _queued(self, record: LabRecord) -> Result:
         """Admission moves it on; here is only its deadline."""
-        deadline = record.state_since + timedelta(seconds=self._life.settings.queue_timeout)
+        waited_from = self._life.moved(record.state_since)
+        deadline = waited_from + timedelta(seconds=self._life.settings.queue_timeout)
         if self._life.now() >= deadline:
             return await self.ending.give_up(record, Reason.NO_CAPACITY)
         return waiting(record, deadline)
@@ -98,7 +99,7 @@ class Lifecycle:
     async def _by_rule(self, record: LabRecord) -> Result:
         """End a lab whose time is over or that nobody uses, and tell of it before."""
         now = self._life.now()
-        rules = outlook(record, now)
+        rules = outlook(record, now, moved=self._life.moved)
         if rules.end and rules.reason is not None:
             return moved(await self.ending.ask(record, rules.reason, TEXTS[rules.reason]))
         if rules.minutes is not None:

@@ -74,10 +74,14 @@ class Preparing:
             VOLUMES: (settings.volumes_timeout, Reason.VOLUME_UNAVAILABLE),
             ENVIRONMENT: (settings.environment_timeout, Reason.IMAGE_UNAVAILABLE),
         }.get(record.phase, (settings.placing_timeout, Reason.NO_CAPACITY))
-        return reason if self._life.now() - record.phase_since > timedelta(seconds=seconds) else None
+        return (
+            reason
+            if self._life.now() - self._life.moved(record.phase_since) > timedelta(seconds=seconds)
+            else None
+        )
 
     def _deadline(self, record: LabRecord, seconds: float) -> datetime:
-        return record.phase_since + timedelta(seconds=seconds, milliseconds=1)
+        return self._life.moved(record.phase_since) + timedelta(seconds=seconds, milliseconds=1)
 
     async def _no_volumes(self, record: LabRecord, problem: ProblemError) -> Result:
         if problem.code in PASSING:

@@ -182,7 +182,7 @@ class Starting:
     async def _or_timeout(self, record: LabRecord, due_at: datetime, text: str | None = None) -> Result:
         """Wait for news, or end a lab that has had its time."""
         seconds = record.specification.start_timeout_seconds
-        deadline = record.state_since + timedelta(seconds=seconds)
+        deadline = self._life.moved(record.state_since) + timedelta(seconds=seconds)
         if self._life.now() >= deadline:
             message = f"It did not answer within {seconds:g} seconds."
             return await self._ending.asked(record, Reason.START_TIMEOUT, message)

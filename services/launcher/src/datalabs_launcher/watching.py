@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 
 from datalabs_contracts.labs import LabState
+from datalabs_launcher import stepping
 from datalabs_launcher.leading import Leads
 from datalabs_launcher.scheduler import JobState, Observation, Scheduler, SchedulerAwayError
 from datalabs_launcher.store import labs
@@ -63,7 +64,8 @@ class Sightings:
         """Return for how long the scheduler has been silent; 0 when it answers."""
         if self._away_since is None or not self._leads():
             return 0.0
-        return max(0.001, (self._clock.now() - self._away_since).total_seconds())
+        since = stepping.moved(self._clock, self._away_since)
+        return max(0.001, (self._clock.now() - since).total_seconds())
 
 
 class Watcher:

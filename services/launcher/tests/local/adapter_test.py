@@ -158,7 +158,9 @@ async def test_one_accepted_long_ago_is_not_started_any_more(bench: Any) -> None
     job = bench.job("sh", "-c", "echo ran")
     bench.scheduler._write(job)
     spec = bench.state_folder / "labs" / job.job_id / "spec.json"
-    os.utime(spec, (time.time() - 3600, time.time() - 3600))
+    noted = json.loads(spec.read_text())
+    noted["about"]["accepted"] -= 3600
+    spec.write_text(json.dumps(noted))
     await bench.scheduler.aclose()
     bench.scheduler = bench.new_scheduler()
     await bench.scheduler.start()
@@ -166,6 +168,17 @@ async def test_one_accepted_long_ago_is_not_started_any_more(bench: Any) -> None
     assert seen.state is JobState.ENDED
     assert "could not be started" in seen.end.text
     assert await bench.scheduler.logs(job.job_id, lines=5) == ([], False)
+
+
+async def test_one_accepted_just_now_is_started_though_the_clock_was_set_meanwhile(bench: Any) -> None:
+    job = bench.job("sh", "-c", "echo ran")
+    bench.scheduler._write(job)
+    spec = bench.state_folder / "labs" / job.job_id / "spec.json"
+    os.utime(spec, (time.time() - 3600, time.time() - 3600))  # what an hour ahead makes of its age
+    await bench.scheduler.aclose()
+    bench.scheduler = bench.new_scheduler()
+    await bench.scheduler.start()
+    assert (await bench.until(job.job_id, JobState.ENDED)).end.exit_code == 0
 
 
 async def test_an_ended_job_is_forgotten_for_good(bench: Any) -> None:

@@ -51,8 +51,11 @@ class Attempt:
 
     @property
     def may_begin(self) -> bool:
-        """Whether it is young enough to be begun, and of this boot: in an earlier one it may have run unrecorded."""
-        age = time.time() - (self.folder / "spec.json").stat().st_mtime
+        """Whether it is young enough to be begun, and of this boot: in an earlier one it may have run unrecorded.
+
+        Its age is counted by the time since the boot: that of a file grows when the clock is set.
+        """
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - self.about.get("accepted", 0.0)
         return age < ABANDONED_SECONDS and self.about["boot"] == processes.boot_id()
 
     def sync(self) -> None:

@@ -4,6 +4,7 @@ The result is DIR/spec.json; `supervisor.py` and `isolation.py` read it. `about`
 """
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,7 @@ def frame_of(job: LabJob, place: Place, frame: Frame) -> dict[str, Any]:
         "poke": str(place.poke),
         "about": {
             "boot": processes.boot_id(),
+            "accepted": time.clock_gettime(time.CLOCK_BOOTTIME),
             "lab_id": job.lab_id,
             "attempt": job.attempt,
             "owner": job.owner,

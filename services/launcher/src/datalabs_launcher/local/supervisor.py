@@ -64,6 +64,7 @@ class Supervisor:
         self._status: int | None = None
         self._asked: float | None = None
         self._kill_at: float | None = None
+        self._began: tuple[float, float] | None = None
         self._over_memory = False
         self._output = -1
         self._wake = -1
@@ -104,13 +105,24 @@ class Supervisor:
         keeper = self._keeper or self._pid
         self._state.save(
             phase=RUNNING,
-            started=time.time(),
+            started=self._begin(),
             pid=self._pid,
             pid_ticks=processes.started_ticks(self._pid),
             keeper=keeper,
             keeper_ticks=processes.started_ticks(keeper),
             steps=self._steps,
         )
+
+    def _begin(self) -> float:
+        self._began = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+        return self._began[0]
+
+    def _end(self) -> float:
+        """Return the moment of the end: as long after the start as really passed, should the clock have been set."""
+        if self._began is None:
+            return time.time()
+        started, at = self._began
+        return started + time.clock_gettime(time.CLOCK_BOOTTIME) - at
 
     def _listen(self) -> None:
         self._wake, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -224,14 +236,14 @@ class Supervisor:
             poller.register(fd, select.POLLIN)
         watchdog, beat = WATCHDOG if self._watched() else HEARTBEAT, time.monotonic()
         while self._status is None:
-            wait = watchdog if self._kill_at is None else min(watchdog, self._kill_at - time.time())
+            wait = watchdog if self._kill_at is None else min(watchdog, self._kill_at - time.monotonic())
             for fd, event in poller.poll(max(0.0, wait) * 1000):
                 if not self._attend(fd, event):
                     poller.unregister(fd)
             self._reap()
-            if self._kill_at is not None and time.time() >= self._kill_at and self._status is None:
+            if self._kill_at is not None and time.monotonic() >= self._kill_at and self._status is None:
                 self._kill()
-                self._kill_at = time.time() + KILL_AGAIN
+                self._kill_at = time.monotonic() + KILL_AGAIN
             if self._watched():
                 self._check_memory()
             if time.monotonic() - beat >= HEARTBEAT:
@@ -269,9 +281,9 @@ class Supervisor:
                 grace = float(file.read())
         except (OSError, ValueError):
             grace = float(self._spec["grace"])
-        now = time.time()
+        now = time.monotonic()
         first = self._asked is None
-        self._asked = self._asked or now
+        self._asked = self._asked or time.time()
         self._kill_at = min(self._kill_at or now + grace, now + grace)
         if self._status is not None:
             return
@@ -338,7 +350,7 @@ class Supervisor:
         cpu = cgroups.cpu_used(self._groups)
         self._state.save(
             phase=ENDED,
-            ended=time.time(),
+            ended=self._end(),
             exit=None if code is None else (code if code >= 0 else 128 - code),
             signal=-code if code is not None and code < 0 else None,
             asked=self._asked,
