@@ -55,8 +55,8 @@ class Attempt:
 
         Its age is counted by the time since the boot: that of a file grows when the clock is set.
         """
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - self.about.get("accepted", 0.0)
-        return age < ABANDONED_SECONDS and self.about["boot"] == processes.boot_id()
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - float(self.about.get("accepted", 0.0))
+        return age < ABANDONED_SECONDS and bool(self.about["boot"] == processes.boot_id())
 
     def sync(self) -> None:
         """Make the acceptance outlive a power cut."""
