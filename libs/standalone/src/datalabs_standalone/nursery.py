@@ -31,6 +31,15 @@ ALL = "all"
 """What it says when everything is imported."""
 _MODULES = {TASKS: "datalabs_standalone.tasks"} | {service: f"datalabs_{service}.app" for service in SERVICES}
 """What is imported once, tasks first: the first of them can do its work meanwhile on another core. What cannot be is tried again in the fork that needs it, whose log then says why."""
+_WHEN_STARTING = (
+    "anyio.streams.memory",
+    "anyio.streams.tls",
+    "cryptography.hazmat.backends.openssl.backend",
+    "encodings.ascii",
+    "encodings.idna",
+    "uvicorn.protocols.http.httptools_impl",
+)
+"""What libraries import only when a service starts: once here instead of seven times."""
 _OTHERS = ("datalabs_runtime.migrations", "datalabs_standalone.commands", "datalabs_standalone.preparation")
 """What a start imports elsewhere than here."""
 COMPILE = "--compile"
@@ -80,7 +89,7 @@ def _import_everything() -> Iterator[str]:
     """Import one module after the other and yield its name."""
     # structlog imports rich for coloured tracebacks if it can: a fifteenth of all imports, and our logs are JSON.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    for name, module in _MODULES.items():
+    for name, module in (*_MODULES.items(), *((module, module) for module in _WHEN_STARTING)):
         try:
             importlib.import_module(module)
         except Exception:  # noqa: BLE001 - one service that cannot be imported must not keep the others from living
@@ -187,7 +196,7 @@ def compile_all() -> None:
 
     Raises `ImportError` and whatever a module raises.
     """
-    for module in (*_OTHERS, *_MODULES.values()):
+    for module in (*_OTHERS, *_MODULES.values(), *_WHEN_STARTING):
         importlib.import_module(module)
 
 
