@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from datalabs_contracts.rpc import SERVICES
+from datalabs_launcher.config import LauncherSettings
 from datalabs_runtime.settings import NatsSettings, PlatformSettings, PostgresSettings, load
 from datalabs_standalone import configuration, credentials, settings_file
 from datalabs_standalone.described import all_settings
@@ -182,3 +183,12 @@ def test_keys_and_accounts_are_made_once(state: StateFolder, monkeypatch: pytest
     assert "d" not in public
     assert public["kid"] == "route"
     assert Path(state.secrets / "identity" / "standalone.key").exists()
+
+
+def test_only_a_launcher_that_stays_alone_leads_for_long(state: StateFolder, tmp_path: Path) -> None:
+    configuration.configure(state, UpOptions(port=PORT))
+    assert load(LauncherSettings, state.settings_file).lease > LauncherSettings().lease
+    several = StateFolder.at(tmp_path / "several")
+    several.check_and_make()
+    configuration.configure(several, UpOptions(port=PORT), one_machine=False)
+    assert load(LauncherSettings, several.settings_file).lease == LauncherSettings().lease

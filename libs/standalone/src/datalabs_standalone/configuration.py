@@ -59,15 +59,17 @@ class Configuration:
     postgres_superuser_password: str
 
 
-def configure(state: StateFolder, options: UpOptions) -> Configuration:
+def configure(state: StateFolder, options: UpOptions, *, one_machine: bool = True) -> Configuration:
     """Write the settings file or change it by the flags, and return what holds now.
+
+    `one_machine`: there is one launcher, and all parts see one another's processes.
 
     Raises `SettingsError`.
     """
     file = state.settings_file
     with writing(state.root):
         if not file.exists():
-            write_private(file, _first_settings(state, options))
+            write_private(file, _first_settings(state, options, one_machine=one_machine))
         else:
             _follow_moves(state)
             _apply(file, options)
@@ -91,13 +93,15 @@ def _follow_moves(state: StateFolder) -> None:
         write_private(file, text)
 
 
-def _first_settings(state: StateFolder, options: UpOptions) -> str:
+def _first_settings(state: StateFolder, options: UpOptions, *, one_machine: bool) -> str:
     from datalabs_standalone.described import settings_classes  # noqa: PLC0415 - slow to import; first start only
 
     port = options.port or FIRST_PORT
     public_url, scheme, labs_port = _addresses(port, options.public_url)
     users = (*SERVICES, STANDALONE, TOPOLOGY, SUBSCRIBER)
-    launcher: dict[str, object] = {"scheduler": options.scheduler or "auto", "lease": _ONLY_LAUNCHER_LEASE}
+    launcher: dict[str, object] = {"scheduler": options.scheduler or "auto"}
+    if one_machine:
+        launcher["lease"] = _ONLY_LAUNCHER_LEASE
     if options.insecure_process_labs is not None:
         launcher["insecure_process_labs"] = options.insecure_process_labs
     platform: dict[str, object] = {

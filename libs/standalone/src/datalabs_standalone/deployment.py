@@ -118,7 +118,7 @@ class Deployment:
             public_url=self.settings.public_url,
             labs_domain=self.settings.labs_domain,
         )
-        return configure(self.state, options)
+        return configure(self.state, options, one_machine=False)
 
 
 def prepare(deployment: Deployment) -> None:
