@@ -182,3 +182,15 @@ def test_only_positive_evidence_counts_as_death() -> None:
     assert not _is_dead("me@othermachine-1-2-3")
     assert not _is_dead("me")
     assert not _is_dead(f"me@x-{os.getpid()}-y")
+
+
+async def test_who_waits_looks_each_second_however_long_the_lease_lives(launcher: Database) -> None:
+    first, second = lease(launcher, "first", ttl=600), lease(launcher, "second", ttl=600)
+    await first.start()
+    await eventually(lambda: first.held)
+    await second.start()
+    await first.aclose()
+    try:
+        await eventually(lambda: second.held, seconds=5)
+    finally:
+        await second.aclose()

@@ -19,8 +19,8 @@ from datalabs_runtime.tables import ServiceBase
 
 RENEWALS = 3
 """Renewals in the life of a lease."""
-AWAY_REST = 1.0
-"""Seconds until the database is asked again after it did not answer, however long the lease lives."""
+LOOK = 1.0
+"""Seconds between looks, however long the lease lives, of who waits for it, or for a database that did not answer."""
 MARGIN = 0.8
 """Share of its life after which a lease counts as lost here: before anybody else may take it."""
 
@@ -141,13 +141,13 @@ class Lease:
 
     async def _run(self) -> None:
         while True:
-            rest = self._ttl / RENEWALS
+            taken = False
             try:
-                await self.acquire()
+                taken = await self.acquire()
             except (SQLAlchemyError, OSError) as error:
                 self._log.info("lease.waiting", lease=self._lease, reason=type(error).__name__)
-                rest = min(rest, AWAY_REST)
-            await self._clock.sleep(rest)
+            every = self._ttl / RENEWALS
+            await self._clock.sleep(every if taken else min(every, LOOK))
 
     async def acquire(self) -> bool:
         """Take or renew the lease if that is possible now."""
