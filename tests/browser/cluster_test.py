@@ -110,8 +110,7 @@ class Stage:
         page = await self.operator.opened(f"/operations/traces/{trace_id}")
         trace = page.get_by_role("region", name="Trace")
         for step in STEPS:
-            row = trace.get_by_role("listitem").filter(has_text=f"scheduler {step}")
-            await expect(row.first).to_be_visible()
+            await expect(trace.get_by_text(f"scheduler {step}", exact=True).first).to_be_visible()
         await picture(page, f"{name}-trace")
         assert self.person.complaints == []
         assert self.operator.complaints == []

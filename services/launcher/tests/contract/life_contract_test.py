@@ -102,7 +102,7 @@ async def test_who_ignores_a_stop_is_killed_when_the_grace_is_over(lab: Try) -> 
 
 
 async def test_a_shorter_grace_than_the_labs_own_is_kept(lab: Try) -> None:
-    lab.needs("kills")
+    lab.needs("grace")
     job = await lab.running(STUBBORN, stop_seconds=30)
     began = datetime.now(tz=UTC)
     await lab.scheduler.stop(job.job_id, grace=0.5)
@@ -229,6 +229,7 @@ async def test_silence_is_never_taken_for_an_end(lab: Try) -> None:
     again = await lab.scheduler.submit(other)
     assert again.job_id == other.job_id
     await lab.until(other, JobState.RUNNING)
+    await lab.eventually(lambda: _said(lab.target.starts(other) > 0))
     assert lab.target.starts(other) == 1
 
 

@@ -15,7 +15,7 @@ from datalabs_launcher.local.vm import probe
 from datalabs_launcher.nomad.adapter import NomadScheduler
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.placement import SCRATCH
-from datalabs_launcher.scheduler import LabJob
+from datalabs_launcher.scheduler import LabJob, Scheduler
 from datalabs_testing.chaos import ChaosProxy
 from datalabs_testing.nomad import (
     Behaviour,
@@ -29,7 +29,7 @@ from datalabs_testing.nomad import (
 
 from .images import IMAGE, image_present
 from .target import OUTPUT, Does, Target, Unable
-from .vm_target import KERNELS, LACKS, as_machine
+from .vm_target import KERNELS, LACKS, as_machine, greeted
 
 PLATFORM = "contract"
 IMAGES = "images"
@@ -240,8 +240,7 @@ class NomadQemuTarget(RealNomadTarget):
         **NomadTarget.lacks,
         **LACKS,
         "batch": "a machine's screen is at its port, and batch labs have none",
-        "button": "a guest feels no power button before it is up, and here it cannot be told when that is",
-        "kills": "the driver takes no signals, and tells no kill from an end by itself",
+        "grace": "the driver takes no signals, and Nomad keeps to the kill time that a job began with",
     }
 
     async def open(self, ground: NomadAgent) -> None:
@@ -258,6 +257,9 @@ class NomadQemuTarget(RealNomadTarget):
 
     def runs(self, job: LabJob, does: Does) -> LabJob:
         return as_machine(job, does)
+
+    async def up(self, adapter: Scheduler, job: LabJob) -> bool:
+        return await greeted(adapter, job)
 
     def starts(self, job: LabJob) -> int:
         """Return how many emulators run for it."""

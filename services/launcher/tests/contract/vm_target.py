@@ -83,4 +83,5 @@ def as_machine(job: LabJob, does: Does) -> LabJob:
 async def greeted(adapter: Scheduler, job: LabJob) -> bool:
     """Return whether the guest has said that it is there; before that it feels no power button."""
     lines, _ = await adapter.logs(job.job_id, lines=50)
-    return small_machines.HELLO.decode().strip() in [one.strip() for one in lines]
+    hello = small_machines.HELLO.decode().strip()
+    return any(hello in one for one in lines)  # some firmware speaks on the same line before it

@@ -416,3 +416,23 @@ def test_use_is_measured_in_cores_and_without_the_page_cache() -> None:
     sample = readings.sample_of(known, {"ResourceUsage": newer, "Tasks": {"main": {}}, "Timestamp": ns(1)})
     assert sample is not None
     assert sample.memory_mib == 9.0
+
+
+@pytest.mark.parametrize(
+    ("killing", "patience", "runtime", "signal"),
+    [
+        (2.0, "2s", "vm", 9),
+        (1.0, "1m0s", "vm", None),
+        (3.9, "1m0s", "vm", None),
+        (2.0, "2s", "container", None),
+    ],
+)
+def test_a_machine_that_had_to_be_killed_is_told_from_one_that_went(
+    killing: float, patience: str, runtime: str, signal: int | None
+) -> None:
+    """Nomad says of both that they exited with 0; the time between asking and end tells them apart."""
+    over = event("Terminated", 4, exit_code="0", signal="0", oom_killed="false")
+    events = [*BEGUN, event("Killing", killing, kill_timeout=patience), over]
+    end = seen(allocation("complete", *events), stop=True, meta={"datalabs_runtime": runtime}).end
+    assert end is not None
+    assert (end.asked, end.signal, end.exit_code) == (True, signal, None if signal else 0)

@@ -54,11 +54,15 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """Where the screen is served as a WebSocket, and the socket that QEMU wants beside it."""
+    """Where the screen is served as a WebSocket, and the socket that QEMU wants beside it.
+
+    `button`: whoever has the screen can press the power button, too.
+    """
 
     address: str
     port: int | str
     socket: str
+    button: bool = False
     width: int = 1280
     height: int = 800
 
@@ -172,8 +176,9 @@ def devices(wanted: Devices) -> list[str]:
     if len(wanted.shares) > MOST_SHARES:
         raise ValueError(f"a virtual machine can mount at most {MOST_SHARES} folders")
     screen = wanted.screen
+    served = f"unix:{escaped(screen.socket)},websocket={screen.address}:{screen.port},share=ignore"
     arguments = [
-        *("-vnc", f"unix:{escaped(screen.socket)},websocket={screen.address}:{screen.port},share=ignore"),
+        *("-vnc", f"{served},power-control=on" if screen.button else served),
         *("-device", f"virtio-vga,xres={screen.width},yres={screen.height}"),
         *("-device", "virtio-keyboard-pci", "-device", "virtio-tablet-pci"),
         *("-object", "rng-builtin,id=random", "-device", "virtio-rng-pci,rng=random"),

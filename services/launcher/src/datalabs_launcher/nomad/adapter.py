@@ -18,7 +18,7 @@ from datalabs_contracts.datalabs import EnvironmentSpecification, Runtime
 from datalabs_contracts.labs import Capacity, Reason, Sample
 from datalabs_launcher.local import activity
 from datalabs_launcher.machines import image
-from datalabs_launcher.nomad import nodes, readings
+from datalabs_launcher.nomad import button, nodes, readings
 from datalabs_launcher.nomad.client import NomadClient
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.nomad.errors import JobExistsError, NomadRejectedError
@@ -287,12 +287,19 @@ class NomadScheduler:
         known = self._view.jobs.get(job_id)
         if known is not None:
             known.stop = True
+            place = self._observe(known)
+            if known.meta.get("datalabs_runtime") == Runtime.VM and place.address and place.port:
+                self._errand(self._press(place.address, place.port))
         before = self._kills.pop(job_id, None)
         if before is not None:
             before.cancel()
         self._kills[job_id] = asyncio.get_running_loop().create_task(
             self._kill(job_id, grace), name=f"kill {job_id}"
         )
+
+    async def _press(self, address: str, port: int) -> None:
+        if not await button.press(address, port):
+            self._log.info("nomad.button_not_pressed", address=address, port=port)
 
     async def _kill(self, job_id: str, grace: float) -> None:
         await asyncio.sleep(grace)

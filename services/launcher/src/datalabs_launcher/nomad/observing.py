@@ -5,6 +5,7 @@ lab's story, and the job has not ended while anything of it remains.
 """
 
 import re
+import signal as signals
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,9 @@ OVER = {"complete", "failed", "lost"}
 JOB_ID = re.compile(r"^lab-(?P<lab>[a-z0-9]+)-(?P<attempt>\d+)$")
 SIGNALS = range(129, 129 + 64)
 """Exit codes by which a container's init tells that a signal killed the lab: 128 and the signal's number."""
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(r"([0-9.]+)(ms|h|m|s)")
+"""A duration as Go writes it."""
 FAILURES = {"Driver Failure", "Setup Failure", "Failed Artifact Download", "Failed Validation"}
 PREEMPTED = "preempted"
 KILL = "SIGKILL"
@@ -135,7 +139,7 @@ def _boot(known: Known, started: datetime | None) -> list[Step]:
     """Return the start of a guest, which takes longer than all that the cluster does."""
     if not known.says or started is None:
         return []
-    text = "The machine is ready" if known.said_at else "The machine is starting"
+    text = "The machine started" if known.said_at else "The machine is starting"
     return [Step(name="boot", started_at=started, ended_at=known.said_at, text=text)]
 
 
@@ -214,6 +218,8 @@ def _ended(known: Known, allocation: Document, task: Document, at: datetime) -> 
     signal = int(details.get("signal") or 0) or None
     if signal is None and code is not None and code in SIGNALS:
         signal = code - 128
+    if known.meta.get("datalabs_runtime") == "vm" and _by_force(events):
+        code, signal = None, signals.SIGKILL.value
     if not blame and asked and not known.stop:
         text, blame = _somebody_elses_wish(allocation)
     return JobEnd(
@@ -234,6 +240,18 @@ def _kills(event: Document, *, stopped: bool) -> bool:
     """Return whether an event is an end that was asked for: Nomad's, or ours when the node had not heard of the stop."""
     ours = event.get("Type") == "Signaling" and (event.get("Details") or {}).get("signal") == KILL
     return event.get("Type") == "Killing" or (stopped and ours)
+
+
+def _by_force(events: Sequence[Document]) -> bool:
+    """Return whether Nomad waited its whole kill time: of a machine that was killed then it says that it exited with 0."""
+    times = {one.get("Type"): one.get("Time") or 0 for one in events}
+    told = next((one.get("Details") or {} for one in events if one.get("Type") == "Killing"), None)
+    if told is None or "Terminated" not in times:
+        return False
+    patience = sum(
+        float(number) * _UNITS[unit] for number, unit in _DURATION.findall(told.get("kill_timeout", ""))
+    )
+    return patience > 0 and (times["Terminated"] - times["Killing"]) / 1e9 >= patience
 
 
 def _ended_by_nomad(allocation: Document) -> bool:

@@ -108,7 +108,7 @@ def _arguments(job: LabJob, settings: NomadSettings, disk: Disk) -> list[str]:
     memory = arguments.guest_memory_mib(job.memory_mib, accelerator, job.cores)
     wanted = Devices(
         lab_id=job.lab_id,
-        screen=Screen(address="${NOMAD_IP_lab}", port="${NOMAD_PORT_lab}", socket="vnc.sock"),
+        screen=Screen(address="${NOMAD_IP_lab}", port="${NOMAD_PORT_lab}", socket="vnc.sock", button=True),
         boot=Boot(
             kernel=f"{disk.folder}/{image.KERNEL}",
             first_files=f"{disk.folder}/{image.FIRST_FILES}",
@@ -127,7 +127,7 @@ def _arguments(job: LabJob, settings: NomadSettings, disk: Disk) -> list[str]:
         *("-m", f"{memory}M"),
         *("-runas", f"{job.uid}:{job.uid}"),
         *("-vga", "none"),
-        *("-netdev", f"user,id=net,ipv6=off{restricted}", "-device", "virtio-net-pci,netdev=net"),
+        *("-netdev", f"user,id=net,ipv6=off{restricted}", "-device", "virtio-net-pci,netdev=net,romfile="),
         *arguments.devices(wanted),
     ]
 
