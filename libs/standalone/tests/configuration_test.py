@@ -175,6 +175,10 @@ def test_keys_and_accounts_are_made_once(state: StateFolder, monkeypatch: pytest
     assert known["admin"]["password"] == "from the environment"
     assert len(known["ada"]["password"]) >= 20
     assert known["subscriber"] == {"url": "nats://127.0.0.1:4299", "user": "subscriber", "password": "s"}
+    credentials.make_accounts(state, nats_url="nats://127.0.0.1:4299", subscriber_password="rotated")
+    rotated = json.loads(state.credentials_file.read_text())
+    assert rotated["subscriber"]["password"] == "rotated", "what the settings say now holds"
+    assert rotated["ada"] == known["ada"]
     seed = json.loads(credentials.accounts_file(state).read_text())["accounts"]
     assert [(one["username"], one["roles"]) for one in seed] == [("admin", ["operator"]), ("ada", ["user"])]
     files = [file for file in state.root.rglob("*") if file.is_file()]

@@ -61,11 +61,11 @@ def make_accounts(state: StateFolder, *, nats_url: str, subscriber_password: str
             ADMIN: {"username": ADMIN, "password": admin or new_password(), "roles": ["operator"]},
             DEMO: {"username": DEMO, "password": demo or new_password(), "roles": ["user"]},
         }
-        document[SUBSCRIBER] = {"url": nats_url, "user": SUBSCRIBER, "password": subscriber_password}
         write_private(file, json.dumps(document, indent=2) + "\n")
     known = json.loads(file.read_text(encoding="utf-8"))
-    if known.get(SUBSCRIBER, {}).get("url") != nats_url:
-        known[SUBSCRIBER] = {"url": nats_url, "user": SUBSCRIBER, "password": subscriber_password}
+    subscriber = {"url": nats_url, "user": SUBSCRIBER, "password": subscriber_password}
+    if known.get(SUBSCRIBER) != subscriber:  # the port or the password was changed
+        known[SUBSCRIBER] = subscriber
         write_private(file, json.dumps(known, indent=2) + "\n")
     seed = accounts_file(state)
     if not seed.exists():
