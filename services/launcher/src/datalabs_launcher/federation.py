@@ -47,8 +47,7 @@ class Federation:
 
     async def start(self) -> None:
         """Start all; a member that cannot start keeps its service from starting, one that is away does not."""
-        for member in self._members:
-            await member.scheduler.start()
+        await asyncio.gather(*(member.scheduler.start() for member in self._members))
 
     async def aclose(self) -> None:
         """Let go of all."""
