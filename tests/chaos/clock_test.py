@@ -113,7 +113,9 @@ async def epochs(platform: RunningPlatform) -> dict[str, int]:
 
 
 async def launched(datalabs: Datalabs, begun: dict[str, float]) -> LaunchedLab:
-    lab = await datalabs.launch("stub")
+    lab: LaunchedLab = await verdict.until(
+        "a launch is taken", lambda: datalabs.launch("stub"), seconds=verdict.QUIET_SECONDS
+    )
     found = await verdict.settled(lab)
     assert found.state is LabState.READY, (found.reason, found.message, found.last_lines)
     begun[lab.id] = time.monotonic()
