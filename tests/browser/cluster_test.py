@@ -5,11 +5,9 @@ The pictures that are taken on the way lie under build/shown/ afterwards: of the
 
 import asyncio
 import re
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,7 @@ from playwright.async_api import Browser, Page, expect
 from datalabs_client import Datalabs
 from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.labs import Lab, LabState, Reason
-from datalabs_testing.nomad.agent import NomadAgent, NomadUnavailableError, binary
+from datalabs_testing.nomad.agent import NomadAgent, agent_or_fail
 from tests.browser.driving import Person, a_person, arrival, eventually, launch, settled
 from tests.running import CONTENT, REPOSITORY, RunningPlatform, running
 
@@ -43,15 +41,9 @@ STEPS = {"placing": "Finding a machine", "setup": "Making its place", "started":
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[NomadAgent]:
-    """A real agent; fails, loudly, where none can run."""
-    try:
-        binary()
-    except NomadUnavailableError as error:
-        pytest.fail(str(error))
-    made = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="ns-", dir="/tmp")), image_paths=[MACHINES])
-    asyncio.run(made.start())
-    yield made
-    asyncio.run(made.aclose())
+    """A real agent."""
+    with agent_or_fail(image_paths=[MACHINES]) as agent:
+        yield agent
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import io
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from datalabs_client import Datalabs
 from datalabs_contracts.labs import LabState, Reason
-from datalabs_testing.nomad.agent import NomadAgent, NomadUnavailableError, binary
+from datalabs_testing.nomad.agent import NomadAgent, agent_or_fail, import_image
 from datalabs_testing.waiting import eventually
 from tests.running import TEST_CONTENT, RunningPlatform, running
 
@@ -82,25 +81,13 @@ def _python_image() -> bytes:
 @pytest.fixture(scope="module")
 def image() -> str:
     there = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False)
-    if there.returncode:
-        made = subprocess.run(
-            ["docker", "import", "-", IMAGE], input=_python_image(), capture_output=True, check=False
-        )
-        if made.returncode:
-            pytest.fail(f"no container engine answers: {made.stderr.decode()}")
-    return IMAGE
+    return import_image(IMAGE, _python_image()) if there.returncode else IMAGE
 
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[NomadAgent]:
-    try:
-        binary()
-    except NomadUnavailableError as error:
-        pytest.fail(str(error))
-    made = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="ne-", dir="/tmp")))
-    asyncio.run(made.start())
-    yield made
-    asyncio.run(made.aclose())
+    with agent_or_fail() as agent:
+        yield agent
 
 
 @pytest.fixture(scope="module")

@@ -214,6 +214,9 @@ def test_phases_never_overlap_whatever_the_clocks_say(rows: list[tuple[float, La
 
 def test_usual_is_the_median_of_each_phase() -> None:
     assert usual([]) == {}
+    built, quick = {"environment": 90.0, "probing": 1.0, "total": 91.0}, {"probing": 3.0, "total": 3.0}
+    assert usual([built], without={"environment"}) == {"probing": 1.0, "total": 1.0}
+    assert usual([built, quick], without={"environment", "queued"}) == {"probing": 2.0, "total": 2.0}
     assert usual([{"a": 1.0}, {"a": 3.0, "b": 2.0}, {"a": 9.0}]) == {"a": 3.0, "b": 0.0}
 
 

@@ -229,6 +229,7 @@ def assemble(
             clock=clock,
             settings=settings,
             rush=rush,
+            prepared=environments.is_ready,
             queued=queued,
         ),
         wishes=Wishes(

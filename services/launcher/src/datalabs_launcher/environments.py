@@ -122,6 +122,11 @@ class Environments:
             self._waiting[key].discard(lab_id)
         return now
 
+    def is_ready(self, datalab: str, version: str) -> bool:
+        """Return whether a launch would find a version prepared."""
+        known = self._states.get((datalab, version))
+        return known is not None and known.ready
+
     def distrust(self, datalab: str, version: str) -> None:
         """Look again before the next launch: the scheduler refused to use what was thought to be ready."""
         self._states.pop((datalab, version), None)

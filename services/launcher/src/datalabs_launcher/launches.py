@@ -32,6 +32,7 @@ from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.journal import Change, Journal
 from datalabs_launcher.models import (
+    ENVIRONMENT,
     MOST_ATTEMPTS,
     QUEUED,
     AttemptRecord,
@@ -77,6 +78,7 @@ class Launches:
         clock: Clock,
         settings: LauncherSettings,
         rush: Rush,
+        prepared: Callable[[str, str], bool],
         queued: Callable[[LabRecord], None],
     ) -> None:
         self._database = database
@@ -88,6 +90,7 @@ class Launches:
         self._clock = clock
         self._settings = settings
         self._rush = rush
+        self._prepared = prepared
         self._queued = queued
         self._log = structlog.get_logger(__name__)
 
@@ -185,7 +188,10 @@ class Launches:
             recent = await attempts.launch_times(
                 session, specification.datalab, specification.version, size.name
             )
-        expected = usual(recent)
+        spared = {QUEUED} if outlook.fit is Fit.NOW else set[str]()
+        if self._prepared(specification.datalab, specification.version):
+            spared.add(ENVIRONMENT)  # the first launches may have waited for it, this one will not
+        expected = usual(recent, without=spared)
         total = expected.pop(TOTAL, None)
         return Preflight(
             fit=outlook.fit,

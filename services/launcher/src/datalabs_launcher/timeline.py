@@ -1,7 +1,7 @@
 """The timeline of a launch, made of its stored transitions alone: pure."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -89,13 +89,21 @@ def durations(phases: Sequence[Phase]) -> dict[str, float]:
     return seconds
 
 
-def usual(recent: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the median seconds of each phase, and of the whole, of recent launches."""
+def usual(recent: Sequence[Mapping[str, float]], *, without: Collection[str] = ()) -> dict[str, float]:
+    """Return the median seconds of each phase, and of the whole, of recent launches; as if they had lacked some phases."""
+    recent = [_lacking(launch, without) for launch in recent]
     names = {name for launch in recent for name in launch}
     return {
         name: round(statistics.median(launch.get(name, 0.0) for launch in recent), 3)
         for name in sorted(names)
     }
+
+
+def _lacking(launch: Mapping[str, float], phases: Collection[str]) -> dict[str, float]:
+    """Return a launch as it would have been without these phases."""
+    spared = sum(launch.get(name, 0.0) for name in phases)
+    kept = {name: seconds for name, seconds in launch.items() if name not in phases}
+    return {**kept, TOTAL: max(0.0, launch[TOTAL] - spared)} if TOTAL in launch else kept
 
 
 def timeline_of(

@@ -65,7 +65,7 @@ async def test_a_container_made_by_a_launcher_that_died_then_is_adopted_and_star
 ) -> None:
     job = bench.job("sleep", "100")
     record = bench.scheduler._records.of(job.job_id)
-    document = await bench.scheduler._house.accept(job, record, taken=())
+    document = await bench.scheduler._house.accept(job, record, running=())
     docker_client.api.create_container_from_config(document, job.job_id)
     seen = await bench.scheduler.submit(job)
     assert seen.state is JobState.RUNNING

@@ -1,11 +1,7 @@
 """A bench for container labs: a state folder of its own on the machine's engine, a small image, jobs of two people."""
 
 import asyncio
-import contextlib
-import dataclasses
 import io
-import os
-import secrets
 import shutil
 import tarfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,18 +11,15 @@ from typing import Any
 import docker
 import docker.errors
 import pytest
+from services.launcher.tests.lab_bench import API_PORT, LabBench
 
-from datalabs_contracts.datalabs import ContainerRuntime, Kind, Runtime
-from datalabs_contracts.volumes import Mount
+from datalabs_contracts.datalabs import ContainerRuntime, Runtime
 from datalabs_launcher.containers.adapter import ContainerScheduler
 from datalabs_launcher.containers.config import ContainerSettings
 from datalabs_launcher.local.config import LocalSettings
 from datalabs_launcher.scheduler import JobState, LabJob, Observation
 
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-ADA, BOB = 20_001, 20_002
 SECONDS = 40.0
-API_PORT = 18_123
 IMAGE = "open-datalabs/bench:2"
 BASE = "debian:12-slim"
 DOCKERFILE = f"""
@@ -66,15 +59,13 @@ def image(docker_client: Any) -> str:
     return IMAGE
 
 
-def lab_name() -> str:
-    return "".join(secrets.choice(LETTERS) for _ in range(10))
+class Bench(LabBench):
+    """Container labs of two people."""
 
-
-class Bench:
-    """A state folder with its scheduler and the jobs of two people."""
+    scheduler: ContainerScheduler
 
     def __init__(self, folder: Path, image: str, **settings: Any) -> None:
-        self.state_folder = folder
+        super().__init__(folder, patience=SECONDS)
         self.image = image
         own = set(ContainerSettings.model_fields)
         self.containers = ContainerSettings(**{name: one for name, one in settings.items() if name in own})
@@ -89,69 +80,16 @@ class Bench:
             api_port=API_PORT,
         )
 
-    def volume(self, name: str, uid: int) -> Path:
-        folder = self.state_folder / "volumes" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:
-            os.chown(folder, uid, uid)
-        folder.chmod(0o700)
-        return folder
-
     def job(self, *command: str, owner: str = "ada", **changes: Any) -> LabJob:
-        lab = lab_name()
-        uid = ADA if owner == "ada" else BOB
         about = {name: changes.pop(name) for name in ("read_only", "shm_mib") if name in changes}
-        container = ContainerRuntime(image=self.image, command=list(command), **about)
-        job = LabJob(
-            job_id=f"lab-{lab}-01",
-            lab_id=lab,
-            attempt=1,
-            owner=owner,
-            uid=uid,
-            datalab="bench",
-            version="1",
-            kind=Kind.WEB,
-            runtime=Runtime.CONTAINER,
-            container=container,
-            source="",
-            cores=0.5,
-            memory_mib=128,
-            disk_mib=64,
-            port=20_100,
-            ready_path="/",
-            ready_secret=False,
-            batch=False,
-            activity="",
-            mounts=(
-                Mount(source=str(self.volume(f"home/{owner}", uid)), target="/media/home", read_only=False),
-                Mount(
-                    source=str(self.volume(f"scratch/{lab}", uid)), target="/media/scratch", read_only=False
-                ),
-            ),
-            environment={"DATALABS_LAB_ID": lab},
-            lab_secret="a-secret-of-the-edge",
-            origin=f"http://{lab}.localhost:8080",
-            stop_seconds=5,
-        )
-        return dataclasses.replace(job, **changes)
-
-    async def until(self, job_id: str, *states: JobState, seconds: float = SECONDS) -> Observation:
-        """Wait for a state, by watching."""
-        watch = self.scheduler.watch()
-        async with asyncio.timeout(seconds):
-            following = asyncio.ensure_future(anext(watch))
-            try:
-                while True:
-                    seen = await self.scheduler.get(job_id)
-                    if seen is not None and seen.state in states:
-                        return seen
-                    await asyncio.wait({following}, timeout=2)
-                    if following.done():
-                        following = asyncio.ensure_future(anext(watch))
-            finally:
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await following
+        values = {
+            "datalab": "bench",
+            "runtime": Runtime.CONTAINER,
+            "container": ContainerRuntime(image=self.image, command=list(command), **about),
+            "memory_mib": 128,
+            "lab_secret": "a-secret-of-the-edge",
+        }
+        return self.job_of(owner, **{**values, **changes})
 
     async def running(self, *command: str, **changes: Any) -> LabJob:
         job = self.job(*command, **changes)
@@ -183,10 +121,8 @@ class Bench:
 
     async def sweep(self) -> None:
         """End whatever the test left, and take the network back."""
+        await self.clear()
         for seen in await self.scheduler.jobs():
-            if seen.state is not JobState.ENDED:
-                await self.scheduler.stop(seen.job_id, grace=0)
-                await self.until(seen.job_id, JobState.ENDED)
             await self.scheduler.purge(seen.job_id)
         await self.scheduler.aclose()
         shutil.rmtree(self.state_folder, ignore_errors=True)

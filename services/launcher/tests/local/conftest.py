@@ -1,12 +1,9 @@
 """A bench for labs: a state folder, environments without packages, jobs, and shims to look at."""
 
-import asyncio
 import contextlib
-import dataclasses
 import itertools
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -16,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services.launcher.tests.lab_bench import ADA, API_PORT, LabBench
 
-from datalabs_contracts.datalabs import Kind, ProcessRuntime, Runtime
-from datalabs_contracts.volumes import Mount
+from datalabs_contracts.datalabs import ProcessRuntime, Runtime
 from datalabs_launcher.local import cgroups, processes
 from datalabs_launcher.local.adapter import LocalScheduler
 from datalabs_launcher.local.config import LocalSettings
@@ -27,38 +24,23 @@ from datalabs_launcher.local.interpreter import find
 from datalabs_launcher.local.shims import PROGRAM
 from datalabs_launcher.scheduler import JobState, LabJob, Observation
 
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-ADA, BOB = 20_001, 20_002
 SECONDS = 20.0
 
 
-def lab_name() -> str:
-    return "".join(secrets.choice(LETTERS) for _ in range(10))
+class Bench(LabBench):
+    """Process labs of two people."""
 
-
-class Bench:
-    """A state folder with its scheduler and the jobs of two people."""
+    scheduler: LocalScheduler
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.state_folder = folder
+        super().__init__(folder, patience=SECONDS)
         self.settings = LocalSettings(**settings)
         self.scheduler = self.new_scheduler()
-        self._owned = os.geteuid() == 0
-
-    def as_one_user(self) -> None:
-        """Let all volumes belong to who runs the platform, as without root."""
-        self._owned = False
 
     def new_scheduler(self, **more: Any) -> LocalScheduler:
-        return LocalScheduler(state_folder=self.state_folder, settings=self.settings, api_port=18_123, **more)
-
-    def volume(self, name: str, uid: int) -> Path:
-        folder = self.state_folder / "volumes" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._owned:
-            os.chown(folder, uid, uid)
-        folder.chmod(0o700)
-        return folder
+        return LocalScheduler(
+            state_folder=self.state_folder, settings=self.settings, api_port=API_PORT, **more
+        )
 
     def process(self, *command: str) -> ProcessRuntime:
         return ProcessRuntime(command=list(command))
@@ -77,62 +59,10 @@ class Bench:
         return path
 
     def job(self, *command: str, owner: str = "ada", **changes: Any) -> LabJob:
-        lab = lab_name()
-        uid = ADA if owner == "ada" else BOB
         process = self.process(*command)
         self.environment(process)
-        job = LabJob(
-            job_id=f"lab-{lab}-01",
-            lab_id=lab,
-            attempt=1,
-            owner=owner,
-            uid=uid,
-            datalab="stub",
-            version="1",
-            kind=Kind.WEB,
-            runtime=Runtime.PROCESS,
-            process=process,
-            source="",
-            cores=0.5,
-            memory_mib=256,
-            disk_mib=64,
-            port=20_100,
-            ready_path="/",
-            ready_secret=False,
-            batch=False,
-            activity="",
-            mounts=(
-                Mount(source=str(self.volume(f"home/{owner}", uid)), target="/media/home", read_only=False),
-                Mount(
-                    source=str(self.volume(f"scratch/{lab}", uid)), target="/media/scratch", read_only=False
-                ),
-            ),
-            environment={},
-            origin=f"http://{lab}.localhost:8080",
-            stop_seconds=5,
-        )
-        return dataclasses.replace(job, **changes)
-
-    async def until(
-        self, job_id: str, *states: JobState, scheduler: LocalScheduler | None = None
-    ) -> Observation:
-        """Wait for a state, by watching."""
-        scheduler = scheduler or self.scheduler
-        watch = scheduler.watch()
-        async with asyncio.timeout(SECONDS):
-            following = asyncio.ensure_future(anext(watch))
-            try:
-                while True:
-                    seen = await scheduler.get(job_id)
-                    if seen is not None and seen.state in states:
-                        return seen
-                    await asyncio.wait({following}, timeout=2)
-                    if following.done():
-                        following = asyncio.ensure_future(anext(watch))
-            finally:
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await following
+        values = {"runtime": Runtime.PROCESS, "process": process, "environment": {}}
+        return self.job_of(owner, **{**values, **changes})
 
     async def running(self, *command: str, **changes: Any) -> LabJob:
         job = self.job(*command, **changes)
@@ -167,11 +97,8 @@ class Bench:
         return found
 
     async def sweep(self) -> None:
-        """End whatever the test left."""
-        for seen in await self.scheduler.jobs():
-            if seen.state is not JobState.ENDED:
-                await self.scheduler.stop(seen.job_id, grace=0)
-                await self.until(seen.job_id, JobState.ENDED)
+        """End whatever the test left, and let go."""
+        await self.clear()
         await self.scheduler.aclose()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datalabs_launcher.local import meters
+from datalabs_launcher.local import disk, meters
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="control groups of one's own need root here")
@@ -33,8 +33,14 @@ def test_a_folder_is_counted_within_bounds_and_without_following_links(tmp_path:
     used = meters.used_mib(tmp_path)
     assert used is not None
     assert 1 <= used < 1.2
-    assert meters.used_mib(tmp_path, entries=1) is None
     assert meters.used_mib(tmp_path / "nowhere") is None
+
+
+def test_counting_ends_at_a_number_of_files(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}").write_bytes(b"x")
+    assert disk.written([str(tmp_path)], most_files=3).more
+    assert not disk.written([str(tmp_path)], most_files=50).more
 
 
 async def test_a_program_in_a_terminal_is_work_and_a_prompt_is_none(bench: Any) -> None:

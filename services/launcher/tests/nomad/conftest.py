@@ -1,13 +1,9 @@
 """A real agent for these tests: one a module, in a folder with a short path, ended by its process id."""
 
-import asyncio
 import contextlib
 import io
-import subprocess
 import tarfile
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +11,7 @@ import pytest
 from datalabs_launcher.nomad.adapter import NomadScheduler
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.scheduler import SchedulerAwayError
-from datalabs_testing.nomad.agent import NomadAgent, NomadUnavailableError, binary
+from datalabs_testing.nomad.agent import NomadAgent, agent_or_fail, import_image
 
 IMAGE = "datalabs-test/host:1"
 """An image without programs: labs in it use those of this machine, mounted read-only."""
@@ -41,26 +37,15 @@ def host_image() -> bytes:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """Give the engine the image; fails, loudly, where no engine answers."""
-    made = subprocess.run(
-        ["docker", "import", "-", IMAGE], input=host_image(), capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.fail(f"no container engine answers: {made.stderr.decode()}")
-    return IMAGE
+    """Give the engine the image."""
+    return import_image(IMAGE, host_image())
 
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[NomadAgent]:
-    """Run a real agent; fails, loudly, where none can run."""
-    try:
-        binary()
-    except NomadUnavailableError as error:
-        pytest.fail(str(error))
-    made = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="na-", dir="/tmp")))
-    asyncio.run(made.start())
-    yield made
-    asyncio.run(made.aclose())
+    """Run a real agent."""
+    with agent_or_fail() as agent:
+        yield agent
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+import pytest
 
 from datalabs_testing.ports import free_port
 
@@ -245,3 +246,25 @@ async def running_agent(**settings: Any) -> AsyncIterator[NomadAgent]:
         yield await agent.start()
     finally:
         await agent.aclose()
+
+
+@contextlib.contextmanager
+def agent_or_fail(**settings: Any) -> Iterator[NomadAgent]:
+    """Run an agent for the tests of a module, which fail, loudly, where none can run."""
+    try:
+        agent = new_agent(**settings)
+    except NomadUnavailableError as error:
+        pytest.fail(str(error))
+    asyncio.run(agent.start())
+    try:
+        yield agent
+    finally:
+        asyncio.run(agent.aclose())
+
+
+def import_image(name: str, files: bytes) -> str:
+    """Give the container engine an image of one layer, a tar archive; tests fail, loudly, where no engine answers."""
+    made = subprocess.run(["docker", "import", "-", name], input=files, capture_output=True, check=False)
+    if made.returncode:
+        pytest.fail(f"no container engine answers: {made.stderr.decode()}")
+    return name
