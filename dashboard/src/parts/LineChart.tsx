@@ -27,6 +27,8 @@ const HEIGHT = 180
 const LEFT = 68
 const BOTTOM = 22
 const TOP = 8
+/** One measurement alone is a dot: there is no line to draw yet. */
+const DOT = 4
 
 /** A measure over time with its limit as the top of the scale; pointing shows time and value. */
 export function LineChart({
@@ -47,7 +49,9 @@ export function LineChart({
   if (!first || !last)
     return <p className={css.none}>No measurements yet; they come each few seconds while it runs.</p>
   const span = Math.max(1, last.at - first.at)
-  const x = (point: Point): number => LEFT + ((point.at - first.at) / span) * (width - LEFT)
+  const lone = first === last
+  const x = (point: Point): number =>
+    lone ? width - DOT : LEFT + ((point.at - first.at) / span) * (width - LEFT)
   const y = (value: number): number =>
     TOP + (1 - Math.min(1, Math.max(0, value / (max || 1)))) * (HEIGHT - BOTTOM - TOP)
   const line = points.map((point) => `${x(point).toFixed(1)},${y(point.value).toFixed(1)}`).join('L')
@@ -94,11 +98,17 @@ export function LineChart({
             </text>
           </g>
         ))}
-        <path d={`M${line}L${width},${y(0)}L${LEFT},${y(0)}Z`} fill={`url(#${id})`} />
-        <path d={`M${line}`} fill="none" stroke={colour} strokeWidth="1.75" strokeLinejoin="round" />
-        <text x={LEFT} y={HEIGHT - 5} className={css.tick}>
-          {clock(first.at)}
-        </text>
+        {lone ? (
+          <circle cx={x(first)} cy={y(first.value)} r={DOT} fill={colour} />
+        ) : (
+          <>
+            <path d={`M${line}L${width},${y(0)}L${LEFT},${y(0)}Z`} fill={`url(#${id})`} />
+            <path d={`M${line}`} fill="none" stroke={colour} strokeWidth="1.75" strokeLinejoin="round" />
+            <text x={LEFT} y={HEIGHT - 5} className={css.tick}>
+              {clock(first.at)}
+            </text>
+          </>
+        )}
         <text x={width} y={HEIGHT - 5} textAnchor="end" className={css.tick}>
           {clock(last.at)}
         </text>
