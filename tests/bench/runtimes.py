@@ -6,16 +6,18 @@ A runtime that this machine does not offer is named with its reason; nothing is 
 import asyncio
 import contextlib
 import http.client
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 from datalabs_testing.nomad import NomadAgent, NomadUnavailableError, running_agent
 from tests.bench.clusters import BENCH_CONTENT, CONTAINED, emulated_nomad, facts_of, launch_many, on_nomad
 from tests.bench.figures import Figures, median, seconds
 from tests.bench.launch import NO_LIMITS, click_to_answer, environments_ready, stub_figures
 from tests.bench.mocked import mocking
-from tests.running import TEST_CONTENT, RunningPlatform, running
+from tests.running import REPOSITORY, TEST_CONTENT, RunningPlatform, running
 
 WARM = 10
 SUSTAINED = 300
@@ -24,6 +26,10 @@ GOAL_MOCKED = 15.0
 AT_ONCE = 24
 GOAL_EMULATED = 30.0
 IMAGE = "open-datalabs/bench:2"
+NODE_SETUP = REPOSITORY / "compose" / "nomad" / "node-setup.sh"
+NETWORK, SUBNET = "dlb-nodes", "172.31.78.0/24"
+TUNED = "datalabs_answers_early"
+"""What a node that was set up so says of itself."""
 
 
 def why_no_docker() -> str | None:
@@ -106,7 +112,7 @@ async def sustained(platform: RunningPlatform, figures: Figures) -> None:
     )  # fmt: skip
 
 
-async def raw_nomad(agent: NomadAgent, script: str, port: int) -> float:
+async def raw_nomad(agent: NomadAgent, script: str, port: int, network: str) -> float:
     """Register the stub by hand and return the seconds to its first 200."""
     job = {
         "ID": f"raw-{port}",
@@ -129,6 +135,7 @@ async def raw_nomad(agent: NomadAgent, script: str, port: int) -> float:
                             "init": True,
                             "cap_drop": ["all"],
                             "ports": ["lab"],
+                            **({"network_mode": network} if network else {}),
                             "args": ["python3", "-I", "-S", "/stub.py", "0.0.0.0", str(port)],
                             "mount": [
                                 {"type": "bind", "source": script, "target": "/stub.py", "readonly": True}
@@ -152,24 +159,28 @@ async def raw_nomad(agent: NomadAgent, script: str, port: int) -> float:
         await agent.request("DELETE", f"/v1/job/raw-{port}?purge=true")
 
 
-async def nomad_containers(agent: NomadAgent, platform: RunningPlatform, figures: Figures) -> None:
+async def nomad_containers(
+    agent: NomadAgent, platform: RunningPlatform, figures: Figures, *, network: str
+) -> None:
+    """Launch by hand and by the platform in turns; a `network` is one that the node's set-up has tuned."""
+    name = "Nomad, docker, node tuned" if network else "Nomad, docker, node as it comes"
     script = str(BENCH_CONTENT / "datalabs" / CONTAINED / "stub.py")
     by_hand, clicks, answers_after = [], [], []
     async with platform.client("ada") as datalabs:
         await click_to_answer(datalabs, CONTAINED, "/")
         for number in range(WARM):
-            by_hand.append(await raw_nomad(agent, script, 33_300 + number))
+            by_hand.append(await raw_nomad(agent, script, 33_300 + number, network))
             _, ready, first = await click_to_answer(datalabs, CONTAINED, "/")
             clicks.append(ready)
             answers_after.append(first)
     base = median(by_hand)
-    figures.add("Nomad, docker: job by hand to first 200 (floor), p50", base, "s", beside=seconds(by_hand))
+    figures.add(f"{name}: job by hand to first 200 (floor), p50", base, "s", beside=seconds(by_hand))
     figures.add(
-        "Nomad, docker: click to ready, p50", median(clicks), "s", beside=seconds(clicks),
+        f"{name}: click to ready, p50", median(clicks), "s", beside=seconds(clicks),
         goal="<= floor + 0.15 s", met=median(clicks) <= base + 0.15,
     )  # fmt: skip
     figures.add(
-        "Nomad, docker: click to the lab's first 200, p50", median(answers_after), "s",
+        f"{name}: click to the lab's first 200, p50", median(answers_after), "s",
         beside=seconds(answers_after),
     )  # fmt: skip
 
@@ -186,27 +197,63 @@ async def mock_rate(platform: RunningPlatform, figures: Figures) -> None:
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def tuned_network() -> Iterator[str]:
+    """Set this machine up as a node is, under names of the bench's own, and take it back; yields the network."""
+    names = {"LABS_NETWORK": NETWORK, "LABS_BRIDGE": NETWORK, "LABS_SUBNET": SUBNET}
+    environment = {**os.environ, **names}
+    subprocess.run([NODE_SETUP], env=environment, check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield NETWORK
+    finally:
+        subprocess.run([NODE_SETUP, "remove"], env=environment, check=False)
+
+
 def on_a_real_agent(figures: Figures, chosen: set[str]) -> None:
-    """Measure on an agent of the bench's own; one that cannot run is named."""
+    """Measure on agents of the bench's own; what cannot run is named."""
+    missing = why_no_docker()
+    untuned_only = missing or (None if os.geteuid() == 0 else "the node's set-up needs root")
+    if "nomad" in chosen and missing is None:
+        _with_agent(figures, _containers(""))
+    elif "nomad" in chosen:
+        print(f"  Nomad, docker: not measured: {missing}", flush=True)
+    if "nomad" in chosen and untuned_only is None:
+        with tuned_network() as network:
+            _with_agent(figures, _containers(network), meta={TUNED: "true"})
+    elif "nomad" in chosen:
+        print(f"  Nomad, docker, node tuned: not measured: {untuned_only}", flush=True)
+    if "mock" in chosen:
+        _with_agent(figures, _mocked)
+
+
+Measure = Callable[[asyncio.Runner, NomadAgent, Figures], None]
+
+
+def _with_agent(figures: Figures, measure: Measure, *, meta: dict[str, str] | None = None) -> None:
     with asyncio.Runner() as runner:
         opened = contextlib.AsyncExitStack()
         try:
-            agent = runner.run(opened.enter_async_context(running_agent()))
+            agent = runner.run(opened.enter_async_context(running_agent(meta=meta or {})))
         except NomadUnavailableError as error:
             print(f"  Nomad: not measured: {error}", flush=True)
             return
         try:
-            missing = why_no_docker()
-            if "nomad" in chosen and missing is None:
-                with on_nomad(agent.address) as platform:
-                    runner.run(nomad_containers(agent, platform, figures))
-            elif "nomad" in chosen:
-                print(f"  Nomad, docker: not measured: {missing}", flush=True)
-            if "mock" in chosen:
-                with mocking(agent.address) as door, on_nomad(door) as platform:
-                    runner.run(mock_rate(platform, figures))
+            measure(runner, agent, figures)
         finally:
             runner.run(opened.aclose())
+
+
+def _containers(network: str) -> Measure:
+    def measure(runner: asyncio.Runner, agent: NomadAgent, figures: Figures) -> None:
+        with on_nomad(agent.address, DATALABS_LAUNCHER_NOMAD_NETWORK=network) as platform:
+            runner.run(nomad_containers(agent, platform, figures, network=network))
+
+    return measure
+
+
+def _mocked(runner: asyncio.Runner, agent: NomadAgent, figures: Figures) -> None:
+    with mocking(agent.address) as door, on_nomad(door) as platform:
+        runner.run(mock_rate(platform, figures))
 
 
 def on_this_machine(figures: Figures, chosen: set[str]) -> None:

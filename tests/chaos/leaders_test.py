@@ -31,9 +31,10 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 KILLS = 20
 MOVES_WITHIN = 5.0
-HANDS = 3
-"""People who launch and stop labs without a pause worth naming."""
-BREATH = 0.1
+HANDS = 6
+"""Hands that launch a lab, wait for it, and launch the next: so many are on their way whatever dies."""
+PATIENCE = 20.0
+"""Seconds after which a hand goes on though its lab is not ready."""
 LOOK = 0.02
 STARTS_WITHIN = 30.0
 
@@ -99,24 +100,21 @@ class Work:
 
     launched: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
-    _taken: set[str] = field(default_factory=set)
 
     async def go_on(self, datalabs: Datalabs, facts: Facts, ended: asyncio.Event) -> None:
-        """Launch, and stop every third lab once it is ready, until told to end."""
+        """Launch, wait until the lab is ready, stop every third one, until told to end."""
         turn = 0
         while not ended.is_set():
             turn += 1
-            self.launched.add((await datalabs.launch(CONTAINED)).id)
-            if turn % 3 == 0 and (lab_id := self._one_that_runs(facts)):
-                await (await datalabs.lab(lab_id)).stop()
-                self.stopped.add(lab_id)
-            await asyncio.sleep(BREATH)
-
-    def _one_that_runs(self, facts: Facts) -> str | None:
-        found = next((one for one in facts.of.get("ready", {}) if one not in self._taken), None)
-        if found:
-            self._taken.add(found)
-        return found
+            lab = await datalabs.launch(CONTAINED)
+            self.launched.add(lab.id)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    while lab.id not in facts.of.get("ready", {}):  # noqa: ASYNC110 - several wait for the one event
+                        await asyncio.sleep(LOOK)
+            if turn % 3 == 0 and lab.id in facts.of.get("ready", {}):
+                await lab.stop()
+                self.stopped.add(lab.id)
 
 
 @pytest.fixture(scope="module")
@@ -216,13 +214,20 @@ async def test_the_leader_is_killed_twenty_times_under_load(
         ended.set()
         await asyncio.gather(*hands)
 
+        moving: list[dict[str, Any]] = []
+
         async def settled() -> bool:
-            moving = await rows(
-                database, "SELECT id FROM labs WHERE state NOT IN ('ready', 'stopped', 'failed')"
+            moving[:] = await rows(
+                database,
+                "SELECT id, state, phase, progress_text, claimed_by, claimed_until, due_at, now() FROM labs"
+                " WHERE state NOT IN ('ready', 'stopped', 'failed')",
             )
             return not moving
 
-        await until("all labs are ready or have ended", settled, seconds=60)
+        try:
+            await until("all labs are ready or have ended", settled, seconds=60)
+        except AssertionError:
+            raise AssertionError(f"on their way for ever: {moving[:5]}") from None
     labs = {
         row["id"]: row for row in await rows(database, "SELECT id, state, reason, attempt, job_id FROM labs")
     }

@@ -1,13 +1,16 @@
 """The pace of starts: as fast as the machines can, measured, never all at once."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from datalabs_contracts.labs import LabState
-from datalabs_launcher.scheduler import LabJob, Observation
-from datalabs_launcher.starts import FIRST, LEAST, Window
+from datalabs_launcher.scheduler import LabJob, Observation, SchedulerAwayError
+from datalabs_launcher.starts import FIRST, LEAST, ON_THEIR_WAY, Starts, Window
+from datalabs_runtime.clock import SystemClock
+from datalabs_testing.clock import FakeClock
 
 from .conftest import ADMIN, MakeRig
 from .fake_scheduler import FakeScheduler
@@ -90,3 +93,85 @@ async def test_a_burst_of_a_hundred_is_no_herd(make_rig: MakeRig) -> None:
         await rig.until(record.id, LabState.READY)
     assert rig.scheduler.starts.total() == 100
     assert rig.scheduler.most <= FIRST
+
+
+class Gate(FakeScheduler):
+    """Lets nobody start until it is told to; says how often it was away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = self.away = False
+
+    async def may_start(self) -> bool:
+        if self.away:
+            raise SchedulerAwayError("away")
+        return self.free
+
+
+@pytest.fixture
+async def gated() -> AsyncIterator[tuple[Gate, Starts, list[str]]]:
+    gate, woken = Gate(), list[str]()
+    starts = Starts(scheduler=gate, clock=SystemClock(), wake=woken.append)
+    yield gate, starts, woken
+    await starts.aclose()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
+
+
+async def test_who_waits_keeps_its_place_and_is_woken(gated: tuple[Gate, Starts, list[str]]) -> None:
+    gate, starts, woken = gated
+    for name in ("first", "second", "third"):
+        assert not await starts.turn(name, seconds=0.01)
+    gate.free = True
+    await until(lambda: len(woken) == 3)
+    assert woken == ["first", "second", "third"]
+    assert await starts.turn("second", seconds=0.01)
+    assert await starts.turn("second", seconds=0.01), "a step that was cut short asks again"
+    assert not starts.window.full(at(0))
+
+
+async def test_who_waits_in_its_step_goes_on_at_once(gated: tuple[Gate, Starts, list[str]]) -> None:
+    gate, starts, woken = gated
+    waiting = asyncio.create_task(starts.turn("one", seconds=5))
+    await asyncio.sleep(0.03)
+    gate.free = True
+    assert await waiting
+    assert woken == []
+
+
+async def test_a_silent_scheduler_is_said_and_the_place_kept(gated: tuple[Gate, Starts, list[str]]) -> None:
+    gate, starts, woken = gated
+    gate.away = True
+    with pytest.raises(SchedulerAwayError):
+        await starts.turn("one", seconds=5)
+    gate.away, gate.free = False, True
+    await until(lambda: woken == ["one"])
+
+
+async def test_no_more_than_a_few_are_on_their_way_at_once(gated: tuple[Gate, Starts, list[str]]) -> None:
+    gate, starts, woken = gated
+    gate.free = True
+    await asyncio.gather(*(starts.turn(str(number), seconds=0.05) for number in range(ON_THEIR_WAY + 3)))
+    starts.over(str(ON_THEIR_WAY))
+    assert woken == []
+    for number in range(ON_THEIR_WAY):
+        starts.handed_over(str(number))
+    await until(lambda: len(woken) == 2)
+    assert woken == [str(ON_THEIR_WAY + 1), str(ON_THEIR_WAY + 2)], "who has ended is not called"
+
+
+async def test_who_is_called_and_does_not_come_holds_nobody_up() -> None:
+    gate, woken, clock = Gate(), list[str](), FakeClock()
+    starts = Starts(scheduler=gate, clock=clock, wake=woken.append)
+    gate.free = True
+    for number in range(int(FIRST)):
+        starts._waiting[str(number)] = ""
+        starts._call(str(number))
+    assert starts.window.full(clock.now())
+    await clock.advance(16)
+    assert await starts.turn("one", seconds=1)
+    await starts.aclose()

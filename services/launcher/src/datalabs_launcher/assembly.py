@@ -66,6 +66,7 @@ class Launcher:
     stillness: Stillness
     watcher: Watcher
     prober: Prober
+    starts: Starts
     volumes: LabVolumes
     upkeep: Upkeep
     background: Background
@@ -81,6 +82,7 @@ class Launcher:
             self.environments,
             self.volumes,
             self.prober,
+            self.starts,
             self.driver,
             self.lease,
             self.watcher,
@@ -135,7 +137,7 @@ def assemble(
     def wake(lab_id: str) -> None:
         driver.wake(lab_id)
 
-    starts = Starts(scheduler=scheduler, clock=clock)
+    starts = Starts(scheduler=scheduler, clock=clock, wake=wake)
 
     def launched(lab_id: str, attempt: int) -> None:
         starts.ready(lab_id)
@@ -265,6 +267,7 @@ def assemble(
             wake=wake,
         ),
         prober=prober,
+        starts=starts,
         volumes=volumes,
         upkeep=upkeep,
         background=background,

@@ -1,6 +1,5 @@
 """`preparing`: volumes, environment, a turn to start; then the intent, with job id and address, is stored."""
 
-import asyncio
 from datetime import datetime, timedelta
 
 from datalabs_contracts.datalabs import EnvironmentSpecification
@@ -30,8 +29,11 @@ RETRY_SECONDS = 1.0
 RETRY = timedelta(seconds=RETRY_SECONDS)
 ASK_AGAIN = timedelta(seconds=2)
 """An environment whose preparation was cut short (the cluster was away) is begun again after so long."""
-TURN_SECONDS = 20.0
-"""How long one step waits for its turn; shorter than a claim."""
+TURN_SECONDS = 1.0
+"""How long one step waits for its turn; then the lab is let go and woken when its turn comes."""
+TURN_AGAIN = timedelta(seconds=60)
+"""When a lab that waits for its turn is looked at all the same: who kept its place may have died."""
+TURN_WAIT = "Waiting until the machines can start one more"
 
 
 class Preparing:
@@ -136,16 +138,15 @@ class Preparing:
 
     async def _place(self, record: LabRecord, moments: list[tuple[str, datetime]]) -> Result:
         try:
-            async with asyncio.timeout(TURN_SECONDS):
-                await self._life.interrupts.unless(
-                    record.id, self._life.starts.turn(record.id, record.datalab)
-                )
-        except (TimeoutError, SchedulerAwayError) as error:
-            away = isinstance(error, SchedulerAwayError)
-            text = CLUSTER_AWAY if away else "Waiting until the machines can start one more"
-            record = await self._say(record, PLACING, text, moments=moments)
-            return waiting(record, self._life.now() + RETRY)
-        return await self._store_intent(record, moments)
+            turn = self._life.starts.turn(record.id, record.datalab, seconds=TURN_SECONDS)
+            come, text = await self._life.interrupts.unless(record.id, turn), TURN_WAIT
+        except SchedulerAwayError:
+            come, text = False, CLUSTER_AWAY
+        if come:
+            return await self._store_intent(record, moments)
+        record = await self._say(record, PLACING, text, moments=moments)
+        deadline = self._deadline(record, self._life.settings.placing_timeout)
+        return waiting(record, min(deadline, self._life.now() + TURN_AGAIN))
 
     async def _store_intent(self, record: LabRecord, moments: list[tuple[str, datetime]]) -> Result:
         """Store job id and address: whatever happens from here on, this attempt is that job and no other."""

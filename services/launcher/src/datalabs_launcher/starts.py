@@ -6,10 +6,15 @@ packets (V. Jacobson, "Congestion Avoidance and Control", SIGCOMM 1988).
 """
 
 import asyncio
+import contextlib
+import contextvars
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from datalabs_launcher.scheduler import Scheduler
+import structlog
+
+from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_runtime.clock import Clock
 
 PAUSE_SECONDS = 0.02
@@ -25,6 +30,8 @@ SLOW = 3.0
 BEARABLE = 2.0
 """Seconds that a start may take in any case: what a busy launcher adds to a quick start is no crowd on the machines."""
 LESS = 0.7
+MISSED = timedelta(seconds=15)
+"""A lab that was called and did not come (another instance has it, say) is forgotten after so long."""
 KINDS = 200
 RECENT = 20
 """Starts of a kind whose best is what it takes alone."""
@@ -76,33 +83,68 @@ class Window:
 
 
 class Starts:
-    """A queue of labs that are ready to be started; the lock serves them in the order in which they came."""
+    """A queue of labs that are ready to be started, served in the order in which they came; a part.
 
-    def __init__(self, *, scheduler: Scheduler, clock: Clock) -> None:
+    A lab that waits costs nothing: its place is kept here, and it is woken when its turn has come. (When each waited in
+    a step of its own and asked again after a while, a burst of two thousand spent the launcher's time on asking.)
+    """
+
+    name = "starts"
+
+    def __init__(self, *, scheduler: Scheduler, clock: Clock, wake: Callable[[str], None]) -> None:
         self._scheduler = scheduler
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._wake = wake
+        self._waiting: dict[str, str] = {}
+        self._news: dict[str, asyncio.Event] = {}
+        self._called: dict[str, datetime] = {}
+        self._going: set[str] = set()
         self._on_their_way: dict[str, datetime] = {}
+        self._away: SchedulerAwayError | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger(__name__)
         self.window = Window()
 
-    async def turn(self, lab_id: str, kind: str = "") -> None:
-        """Wait until it is this lab's turn and another one can be started; `kind` says with which it compares.
+    async def start(self) -> None:
+        """Nothing to do: labs come by themselves."""
+
+    async def aclose(self) -> None:
+        """Serve nobody any more."""
+        if self._serving is not None:
+            self._serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serving
+
+    async def turn(self, lab_id: str, kind: str = "", *, seconds: float) -> bool:
+        """Wait so long for this lab's turn; whether it has come. `kind` says with which it compares.
+
+        Its place is kept when it has not come, and the lab is woken then. Asked again, a turn that came still holds.
 
         Raises `SchedulerAwayError` when the scheduler does not answer.
         """
-        async with self._lock:
-            while (
-                self._crowded()
-                or self.window.full(self._clock.now())
-                or not await self._scheduler.may_start()
-            ):
-                await self._clock.sleep(PAUSE_SECONDS)
-            self._on_their_way[lab_id] = self._clock.now()
-            self.window.begin(lab_id, kind, self._clock.now())
+        if not self._has_come(lab_id):
+            self._waiting.setdefault(lab_id, kind)
+            if self._serving is None:
+                self._serving = asyncio.get_running_loop().create_task(
+                    self._serve(), name="turns", context=contextvars.Context()
+                )
+            news = self._news.setdefault(lab_id, asyncio.Event())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await news.wait()
+            self._news.pop(lab_id, None)
+            if not self._has_come(lab_id):
+                if self._away is not None:
+                    raise self._away
+                return False
+        self._called.pop(lab_id, None)
+        self._going.add(lab_id)
+        return True
 
     def handed_over(self, lab_id: str) -> None:
         """Note that a lab was handed to the scheduler, or never will be."""
         self._on_their_way.pop(lab_id, None)
+        self._going.discard(lab_id)
 
     def ready(self, lab_id: str) -> None:
         """Note that a lab answers."""
@@ -110,7 +152,55 @@ class Starts:
 
     def over(self, lab_id: str) -> None:
         """Note that a lab has ended, whether it ever answered or not."""
+        self._waiting.pop(lab_id, None)
+        self._called.pop(lab_id, None)
+        self.handed_over(lab_id)
         self.window.over(lab_id)
+
+    def _has_come(self, lab_id: str) -> bool:
+        return lab_id in self._called or lab_id in self._going
+
+    async def _serve(self) -> None:
+        """Call one after the other until nobody waits."""
+        try:
+            while self._waiting:
+                if not await self._room():
+                    await self._clock.sleep(PAUSE_SECONDS)
+                elif self._waiting:
+                    self._call(next(iter(self._waiting)))
+        finally:
+            self._serving = None
+
+    async def _room(self) -> bool:
+        """Return whether another lab can be started now."""
+        now = self._clock.now()
+        for lab_id in [one for one, since in self._called.items() if since < now - MISSED]:
+            del self._called[lab_id]
+            self.over(lab_id)
+        if self._crowded() or self.window.full(now):
+            return False
+        try:
+            free = await self._scheduler.may_start()
+        except SchedulerAwayError as error:
+            self._away = error
+            for news in self._news.values():
+                news.set()
+            return False
+        except Exception:  # noqa: BLE001 - one fault must not leave all others waiting for ever
+            self._log.exception("starts.not_asked")
+            return False
+        self._away = None
+        return free
+
+    def _call(self, lab_id: str) -> None:
+        kind, now = self._waiting.pop(lab_id), self._clock.now()
+        self._called[lab_id] = self._on_their_way[lab_id] = now
+        self.window.begin(lab_id, kind, now)
+        news = self._news.get(lab_id)
+        if news is not None:
+            news.set()
+        else:
+            self._wake(lab_id)
 
     def _crowded(self) -> bool:
         oldest = self._clock.now() - FORGOTTEN

@@ -62,6 +62,8 @@ class NomadAgent:
     event_buffer: int = 10_000
     acl: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, str] = field(default_factory=dict)
+    """What the node says of itself."""
     ports: tuple[int, int, int] = (0, 0, 0)
     process: subprocess.Popen[bytes] | None = None
 
@@ -211,6 +213,7 @@ class NomadAgent:
                 "min_dynamic_port": self.first_port,
                 "max_dynamic_port": self.last_port,
                 "cpu_total_compute": 1_000_000,
+                "meta": self.meta,
                 "options": {"fingerprint.denylist": "env_aws,env_gce,env_azure,env_digitalocean"},
             },
             "plugin": [
