@@ -31,6 +31,7 @@ QUIET_SECONDS = 5.0
 WINDOWS = 6
 """So many pieces of the measurement are compared; each is long enough for what happens every few seconds."""
 QUIET_CPU_PERCENT = 8.0
+LOOKS = 2
 SETTLING_SECONDS = 900.0
 
 
@@ -83,12 +84,14 @@ def processor_times() -> list[int]:
 
 
 def settle(state: Path) -> None:
-    """Wait until nothing goes on in the background."""
-    deadline = time.monotonic() + SETTLING_SECONDS
+    """Wait until nothing goes on in the background, twice in a row: one environment's end is another's beginning."""
+    deadline, quiet = time.monotonic() + SETTLING_SECONDS, 0
     while time.monotonic() < deadline:
         parts = parts_of(state)
         busy = sum(cpu_percent(parts, QUIET_SECONDS).values())
-        if busy < QUIET_CPU_PERCENT and len(family(parts["launcher"])) <= LAUNCHER_AT_REST:
+        at_rest = busy < QUIET_CPU_PERCENT and len(family(parts["launcher"])) <= LAUNCHER_AT_REST
+        quiet = quiet + 1 if at_rest else 0
+        if quiet == LOOKS:
             return
     sys.stderr.write("the platform never became quiet; the figures hold work in the background\n")
 
