@@ -309,6 +309,16 @@ def test_an_index_that_runs_backwards_is_another_cluster() -> None:
     assert view.jobs["lab-k3v9x2abcd-02"].status == "dead"
 
 
+def test_a_cluster_that_lost_everything_may_have_come_as_far_again() -> None:
+    view = View("p", "lab-")
+    view.replace(jobs=[], allocations=[], blocked=[], others=[], index=9)
+    view.note_job({"ID": JOB, "ModifyIndex": 12, "Meta": {"datalabs_platform": "p"}})
+    view.replace(jobs=[], allocations=[], blocked=[], others=[], index=9)
+    assert list(view.jobs) == [JOB]  # it may have been written after the list
+    view.replace(jobs=[], allocations=[], blocked=[], others=[], index=9, anew=True)
+    assert not view.jobs
+
+
 def test_a_purged_job_does_not_come_back_with_its_last_event() -> None:
     view = View("p", "lab-")
     job = {"ID": JOB, "ModifyIndex": 9, "Meta": {"datalabs_platform": "p"}, "Stop": True}

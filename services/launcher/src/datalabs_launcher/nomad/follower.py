@@ -73,7 +73,7 @@ class Follower:
         while True:
             try:
                 async with self._stream.open(await self._client.index()) as events:
-                    await self.compare()
+                    await self.compare(anew=True)
                     self._log.info("nomad.following", jobs=len(self._view.jobs), nodes=len(self._view.nodes))
                     self.fault, pause = None, FIRST_PAUSE
                     self._up.set()
@@ -109,8 +109,10 @@ class Follower:
 
     # -- what is true ----------------------------------------------------------------------------------------------
 
-    async def compare(self) -> list[Observation]:
+    async def compare(self, *, anew: bool = False) -> list[Observation]:
         """List everything and put the view right; return all jobs of this platform.
+
+        `anew`: no news were taken since the event stream was opened.
 
         Raises `SchedulerAwayError`.
         """
@@ -124,7 +126,9 @@ class Follower:
                 str(node["ID"]) for node in nodes if "Meta" not in self._view.nodes.get(str(node["ID"]), {})
             ]
             details = [await self._client.node(node_id) for node_id in unknown]
-        self._view.replace(jobs=jobs, allocations=allocations, blocked=blocked, others=others, index=index)
+        self._view.replace(
+            jobs=jobs, allocations=allocations, blocked=blocked, others=others, index=index, anew=anew
+        )
         listed = {str(node["ID"]) for node in nodes}
         for node_id in [one for one in self._view.nodes if one not in listed]:
             del self._view.nodes[node_id]

@@ -149,11 +149,14 @@ class View:
         blocked: Iterable[Document],
         others: Sequence[Document],
         index: int,
+        anew: bool = False,
     ) -> None:
         """Put everything right by lists that were true at `index` or later.
 
         What the lists lack is gone, unless it was written after them. An index that runs backwards means another
-        cluster, or one that was restored: then only the lists count.
+        cluster, or one that was restored: then only the lists count. So it is with lists that were asked for `anew`,
+        before any news of a new event stream was taken: what is known is older than they are, whatever its index says,
+        for a cluster that lost everything may have come as far again.
         """
         if index < self._listed:
             self.jobs.clear()
@@ -163,7 +166,7 @@ class View:
         listed = {str(job["ID"]) for job in jobs}
         self._forgotten &= listed | {str(one["JobID"]) for one in allocations}
         for job_id in [
-            one for one, known in self.jobs.items() if one not in listed and known.modified <= index
+            one for one, known in self.jobs.items() if one not in listed and (anew or known.modified <= index)
         ]:
             del self.jobs[job_id]
         for job in jobs:
