@@ -167,3 +167,16 @@ async def test_copies_are_kept_while_a_version_names_them(desk: Any) -> None:
     assert len(list(copies.iterdir())) == 1
     found = await desk.specifications.specify(SpecificationQuery(datalab="radio"))
     assert found.source == str(next(copies.iterdir()))
+
+
+async def test_readiness_waits_for_the_first_look_and_for_no_other(desk: Any) -> None:
+    desk.write("radio")
+    assert "for the first time" in await desk.importer.check()
+    await desk.importer.refresh()
+    assert await desk.importer.check() is None
+    assert await desk.new_importer().check() is None, "an earlier run has filled it"
+
+
+async def test_a_site_without_datalabs_is_ready_too(desk: Any) -> None:
+    await desk.importer.refresh()
+    assert await desk.importer.check() is None

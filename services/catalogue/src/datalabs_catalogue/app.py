@@ -81,6 +81,7 @@ def build(config: Path | None = None) -> Service:
         collections=collections,
     )
     health.add("database", database.check)
+    health.add("datalabs", importer.check)
     return Service(
         NAME,
         [

@@ -64,6 +64,14 @@ class Importer:
         self._largest = largest
         self._kept_for = kept_for
         self._seen: dict[Path, _Seen] = {}
+        self._filled = False
+
+    async def check(self) -> str | None:
+        """For readiness: None once there is a catalogue to show, be it from an earlier run or another replica."""
+        if not self._filled:
+            async with self._database.reading() as session:
+                self._filled = bool(await Store(session).offered_folders())
+        return None if self._filled else "the folders of datalabs are being read for the first time"
 
     async def refresh(self) -> None:
         """Import what is new or changed, withdraw what is gone. Cheap when nothing happened."""
@@ -83,6 +91,7 @@ class Importer:
         for folder, root in present.items():
             await self._look_at(folder, root, set(present))
         await self._clear_away(present, unreadable)
+        self._filled = True
 
     async def _look_at(self, folder: Path, root: Path, present: set[Path]) -> None:
         try:

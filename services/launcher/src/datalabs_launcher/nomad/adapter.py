@@ -70,6 +70,7 @@ class NomadScheduler:
             view=self._view,
             prefix=PREFIX,
             lost_after=timedelta(seconds=settings.nomad_lost_after),
+            pulse=settings.nomad_pulse,
             must_stop=self._must_stop,
             seen=self._seen,
             look=self._look,

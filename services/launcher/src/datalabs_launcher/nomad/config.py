@@ -49,6 +49,9 @@ class NomadSettings(Settings):
         gt=0,
         description="Silence of the event stream after which it counts as broken; Nomad says something each 30 s.",
     )
+    nomad_pulse: float = Field(
+        default=10.0, gt=0, description="Seconds without news after which Nomad is asked whether it is there."
+    )
     nomad_lost_after: float = Field(
         default=600.0,
         gt=0,

@@ -12,7 +12,7 @@ import structlog
 
 from datalabs_launcher.nomad.client import NomadClient
 from datalabs_launcher.nomad.observing import Known, observe
-from datalabs_launcher.nomad.stream import EventStream
+from datalabs_launcher.nomad.stream import Event, EventStream
 from datalabs_launcher.nomad.view import View
 from datalabs_launcher.scheduler import JobState, Observation, SchedulerAwayError
 
@@ -33,12 +33,14 @@ class Follower:
         view: View,
         prefix: str,
         lost_after: timedelta,
+        pulse: float,
         must_stop: Callable[[Known], None],
         seen: Callable[[Observation], None],
         look: Callable[[], None],
     ) -> None:
         self._client, self._stream, self._view, self._prefix = client, stream, view, prefix
-        self._lost_after = lost_after
+        self._lost_after, self._pulse = lost_after, pulse
+        self._heard = 0
         self._must_stop, self._seen, self._look_too = must_stop, seen, look
         self._told: dict[str, Observation] = {}
         self._boxes: set[_Box] = set()
@@ -77,10 +79,7 @@ class Follower:
                     self._log.info("nomad.following", jobs=len(self._view.jobs), nodes=len(self._view.nodes))
                     self.fault, pause = None, FIRST_PAUSE
                     self._up.set()
-                    async for event in events:
-                        job_id = self._view.apply(event)
-                        if job_id is not None:
-                            self.tell(job_id)
+                    await self._take(events)
             except SchedulerAwayError as error:
                 self._away(error)
             except Exception as error:  # noqa: BLE001 - the edge of a loop
@@ -88,6 +87,30 @@ class Follower:
                 self._away(SchedulerAwayError(f"What Nomad said could not be read: {error!r}"))
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
+
+    async def _take(self, events: AsyncIterator[Event]) -> None:
+        """Take events until the stream breaks; in a lull the cluster is asked whether it is there.
+
+        By itself it says something each 30 s only, and labs shall be told unreachable before two of those are missed.
+        """
+        taking = asyncio.create_task(self._apply(events), name="nomad news")
+        try:
+            while not taking.done():
+                heard = self._heard
+                await asyncio.wait({taking}, timeout=self._pulse)
+                if self._heard == heard and not taking.done():
+                    await self._client.index()
+            taking.result()
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+    async def _apply(self, events: AsyncIterator[Event]) -> None:
+        async for event in events:
+            self._heard += 1
+            job_id = self._view.apply(event)
+            if job_id is not None:
+                self.tell(job_id)
 
     def _away(self, error: SchedulerAwayError) -> None:
         if self.fault is None or str(self.fault) != str(error):
