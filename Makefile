@@ -10,6 +10,7 @@ SETUP := .venv/.setup
 DASHBOARD := dashboard/dist/index.html
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print 2>/dev/null)
 PYTEST := $(BIN)/pytest
+WORKERS ?= 2
 JUNIT = --junitxml=build/junit-$@.xml
 
 help: ## list the targets
@@ -32,10 +33,11 @@ up: $(SETUP) $(DASHBOARD) ## run the platform on this machine; UP="--detach --st
 down: $(SETUP) ## stop the platform and its labs; DOWN="--keep-labs --state DIR"
 	@$(BIN)/datalabs down $(DOWN)
 
-test: $(SETUP) $(DASHBOARD) ## all tests that need no browser, no container engine and no cluster
+test: $(SETUP) $(DASHBOARD) ## all tests that need no browser, no container engine and no cluster; WORKERS=1 for one after the other
 	@mkdir -p build
 	@tools/node.sh npm --prefix dashboard test --silent
-	@$(PYTEST) -m "not browser and not chaos and not docker and not nomad and not vm and not compose" $(JUNIT) $(TEST)
+	@$(PYTEST) -n $(WORKERS) --dist loadfile \
+		-m "not browser and not chaos and not docker and not nomad and not vm and not compose" $(JUNIT) $(TEST)
 
 test-browser: $(SETUP) $(DASHBOARD) ## the whole story in a real browser (installs Debian's chromium when absent)
 	@mkdir -p build
