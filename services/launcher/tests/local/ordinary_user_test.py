@@ -19,10 +19,10 @@ import asyncio, json, sys
 from pathlib import Path
 for folder in {paths!r}:
     sys.path.append(folder)
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {repository!r})
 import structlog
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-from conftest import Bench
+from services.launcher.tests.local.conftest import Bench
 from datalabs_contracts.datalabs import Runtime
 
 async def main():
@@ -77,10 +77,12 @@ def test_labs_of_an_ordinary_user_have_views_of_their_own(shims: Any, tmp_path: 
         for module in (datalabs_contracts, datalabs_launcher, datalabs_runtime)
     ]
     site = Path(sysconfig.get_paths()["purelib"])
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
+    repository = tests.parents[2]
     binds = [[str(path), str(path), "ro"] for path in (*sources, site, tests)]
     script = home / "script.py"
-    script.write_text(SCRIPT.format(paths=[str(path) for path in (*sources, site)], tests=str(tests)))
+    paths = [str(path) for path in (*sources, site)]
+    script.write_text(SCRIPT.format(paths=paths, repository=str(repository)))
     state, log = shims.run(
         str(shims.interpreter.executable),
         "-I",
