@@ -99,6 +99,34 @@ async def test_a_committed_event_is_published_at_once(launcher: Producer, events
     assert event.headers["correlationid"]
 
 
+async def test_a_relay_tells_together_what_gathered_until_it_was_calm(
+    platform: Platform, database: MakeDatabase, events: EventRecorder
+) -> None:
+    own, messaging = await database("launcher", base=Base), platform.messaging("launcher")
+    await messaging.start()
+    asked, calm = asyncio.Event(), asyncio.Event()
+
+    async def until_calm() -> None:
+        asked.set()
+        await calm.wait()
+
+    relay = OutboxRelay(own, Base, messaging, calm=until_calm)
+    await relay.start()
+    try:
+        producer = Producer(own, messaging, relay)
+        await asked.wait()
+        labs = [new_lab_id() for _ in range(3)]
+        for lab in labs:
+            await producer.say(lab, 1)
+        assert not any(events.of("lab", lab) for lab in labs)
+        calm.set()
+        for lab in labs:
+            await events.wait("lab", lab, "ready", seconds=2)
+    finally:
+        await relay.aclose()
+        await messaging.aclose()
+
+
 async def until_marked(launcher: Producer) -> None:
     async def marked() -> bool:
         async with launcher.database.reading() as session:

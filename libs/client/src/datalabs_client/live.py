@@ -80,7 +80,9 @@ class LiveEvents:
         if self._last_id is not None:
             headers["last-event-id"] = self._last_id
         timeout = httpx2.Timeout(10.0, read=_SILENCE_SECONDS)
-        async with self._http.stream("GET", "/api/v1/events?samples=false", headers=headers, timeout=timeout) as response:
+        async with self._http.stream(
+            "GET", "/api/v1/events?samples=false", headers=headers, timeout=timeout
+        ) as response:
             if response.is_error:
                 await response.aread()
                 raise problem_of(response)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -155,8 +155,14 @@ class OutboxRelay:
         messaging: Messaging,
         *,
         clock: Clock | None = None,
+        calm: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Relay what a service's outbox holds; `calm` is awaited before each look and returns soon, whatever is going on.
+
+        In a burst it lets requests be answered first, and many facts be told together.
+        """
         self.wake = asyncio.Event()
+        self._calm = calm
         self._database = database
         self._table: Any = base.Outbox.__table__
         self._inbox = Inbox(base)
@@ -209,6 +215,8 @@ class OutboxRelay:
     async def _relay(self) -> None:
         while True:
             await self.lease.wait()
+            if self._calm is not None:
+                await self._calm()
             self.wake.clear()
             try:
                 while await self.publish_waiting() == BATCH:

@@ -78,7 +78,7 @@ def build(config: Path | None = None) -> Service:
             health,
             database,
             messaging,
-            OutboxRelay(database, Base, messaging, clock=clock),
+            OutboxRelay(database, Base, messaging, clock=clock, calm=launcher.rush.over),
             ClusterPart(scheduler),
             *launcher.parts(),
         ],

@@ -106,15 +106,13 @@ class Launches:
     async def _launch(self, request: LaunchLab, owner: Owner, traceparent: str | None) -> LabRecord:
         body, key = request.body, request.idempotency_key
         body_hash = hash_of(body)
-        if key is not None:
-            known = await self._of_key(owner.username, key, body_hash)
-            if known is not None:
-                return known
+        known, policy = await self._known_and_policy(owner.username, key, body_hash)
+        if known is not None:
+            return known
         _check_priority(body, owner)
         specification = await self._neighbours.specification(body)
         runtime = await self._runtime(specification, owner.unlimited)
         await self._refuse_never(specification, runtime)
-        policy = await self._policy(owner.username)
         record = self._record(
             lab_id_of(owner.username, key) if key else new_lab_id(),
             request,
@@ -129,7 +127,7 @@ class Launches:
         await self._crash_points.reached("reserved", record.id)
         stored = await self._store(record)
         if not stored:  # two clicks raced: the other one's lab is the lab, under the same id and reservation
-            known = await self._of_key(owner.username, key or "", body_hash)
+            known, _ = await self._known_and_policy(owner.username, key, body_hash)
             if known is None:
                 raise ProblemError(ProblemCode.CONFLICT, "This key's lab is being removed; use another key.")
             return known
@@ -229,12 +227,16 @@ class Launches:
         async with self._database.reading() as session:
             return await runs.policy(session, owner)
 
-    async def _of_key(self, owner: str, key: str, body_hash: str) -> LabRecord | None:
+    async def _known_and_policy(
+        self, owner: str, key: str | None, body_hash: str
+    ) -> tuple[LabRecord | None, Policy]:
+        """Return the lab that belongs to a key already, and the rules of the owner's labs."""
         async with self._database.reading() as session:
-            known = await labs.of_key(session, owner, key)
+            known = await labs.of_key(session, owner, key) if key is not None else None
+            policy = await runs.policy(session, owner)
         if known is not None and known.body_hash != body_hash:
             raise ProblemError(ProblemCode.IDEMPOTENCY_MISMATCH)
-        return known
+        return known, policy
 
     async def _runtime(self, specification: LaunchSpecification, operator: bool) -> Runtime:  # noqa: FBT001
         """Return the first of the version's runtimes that runs here; of a silent cluster the best is hoped.

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, delete, func, select, tuple_
+from sqlalchemy import Table, bindparam, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,6 +13,9 @@ from datalabs_launcher.models import Policy
 from datalabs_launcher.tables import PolicyRow, RunTimeRow
 
 RUN_TIMES, POLICIES = cast(Table, RunTimeRow.__table__), cast(Table, PolicyRow.__table__)
+POLICY_OF = select(*(POLICIES.c[item.name] for item in fields(Policy))).where(
+    POLICIES.c.owner == bindparam("of_owner")
+)
 FEWEST = 3
 """Runs of one kind from which a usual time is read."""
 
@@ -68,8 +71,7 @@ async def prune(session: AsyncSession, before: datetime) -> None:
 
 async def policy(session: AsyncSession, owner: str) -> Policy:
     """Return the rules of one person's labs; nothing of their own when none were set."""
-    columns = [POLICIES.c[item.name] for item in fields(Policy)]
-    row = (await session.execute(select(*columns).where(POLICIES.c.owner == owner))).first()
+    row = (await session.execute(POLICY_OF, {"of_owner": owner})).first()
     return Policy(**row._mapping) if row else Policy(owner=owner)  # noqa: SLF001 - public, in spite of its name
 
 
