@@ -119,7 +119,7 @@ async def test_a_dead_letter_is_kept_and_given_back_to_its_consumer_alone(
     assert handled == [event_id]
     (stored,) = (await gateway.rpc.call(rpc.LIST_DEAD_LETTERS, DeadLettersQuery(), identity=operator)).items
     assert stored == replayed
-    history = (await gateway.rpc.call(rpc.LIST_EVENTS, EventsQuery(), identity=operator)).items
+    history = await until(lambda: gateway.rpc.call(rpc.LIST_EVENTS, EventsQuery(), identity=operator))
     assert [one.id for one in history] == [event_id]
     with pytest.raises(ProblemError) as refusal:
         await gateway.rpc.call(rpc.REPLAY_DEAD_LETTER, DeadLetterRef(id="none"), identity=operator)
