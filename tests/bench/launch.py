@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from datalabs_client import Datalabs
+from datalabs_contracts.datalabs import ReadinessState
 from datalabs_testing.edge import free_port
 from tests.bench.figures import Figures, median, quantile, seconds
 from tests.running import CONTENT, REPOSITORY, TEST_CONTENT, RunningPlatform, running
@@ -73,11 +74,14 @@ async def click_to_answer(
 
 
 async def environments_ready(datalabs: Datalabs, slugs: set[str]) -> None:
-    async with asyncio.timeout(600):
+    """Wait until these can be launched and no other is being made ready: that would be measured, too."""
+    async with asyncio.timeout(900):
         while True:
             items = (await datalabs.datalabs()).items
-            ready = {item.slug for item in items if item.readiness and item.readiness.state == "ready"}
-            if slugs <= ready:
+            states = {item.slug: item.readiness.state for item in items if item.readiness}
+            ready = {slug for slug, state in states.items() if state is ReadinessState.READY}
+            under_way = {ReadinessState.WAITING, ReadinessState.PREPARING} & set(states.values())
+            if slugs <= ready and not under_way:
                 return
             await asyncio.sleep(1)
 
