@@ -122,6 +122,7 @@ async def test_a_relay_tells_together_what_gathered_until_it_was_calm(
         calm.set()
         for lab in labs:
             await events.wait("lab", lab, "ready", seconds=2)
+        await until_marked(producer)
     finally:
         await relay.aclose()
         await messaging.aclose()
