@@ -22,7 +22,7 @@ def image(tmp_path: Path) -> Path:
     (spec / "kernel.json").write_text(
         json.dumps({"argv": ["python", "-m", "ipykernel"], "display_name": "P"})
     )
-    (spec / "logo-64x64.png").write_text("")
+    (spec / "logo-64x64.png").write_bytes(b"a picture")
     return under
 
 
@@ -55,6 +55,9 @@ def test_kernels_run_in_the_persons_environment(tmp_path: Path, image: Path) -> 
     about = json.loads((tmp_path / "run" / "kernels" / "python3" / "kernel.json").read_text())
     assert about["argv"] == [f"{tmp_path}/mine/bin/python", "-m", "ipykernel"]
     assert about["display_name"] == "P"
+    logo = tmp_path / "run" / "kernels" / "python3" / "logo-64x64.png"
+    assert logo.resolve() == logo, "Jupyter serves nothing from outside the kernel's folder"
+    assert logo.read_bytes() == b"a picture"
 
 
 def test_where_the_home_cannot_be_written_the_image_serves_alone(

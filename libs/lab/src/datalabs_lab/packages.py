@@ -53,9 +53,8 @@ def kernel(folder: Path, place: Path, *, under: Path = Path(sys.prefix)) -> None
     argv = [str(folder / "bin" / "python"), *about["argv"][1:]]
     (target / "kernel.json").write_text(json.dumps({**about, "argv": argv}))
     for logo in original.glob("logo-*"):
-        link = target / logo.name
-        if not link.exists():
-            link.symlink_to(logo)
+        # Copied: Jupyter serves no file that a link names outside the kernel's own folder.
+        (target / logo.name).write_bytes(logo.read_bytes())
 
 
 def offer(environment: "os._Environ[str]", runtime: Path) -> None:
