@@ -18,7 +18,6 @@ from datalabs_launcher.containers.folders import About, Record, about_of
 from datalabs_launcher.containers.images import Images
 from datalabs_launcher.containers.specification import (
     PLATFORM_LABEL,
-    SCRATCH,
     Place,
     document_of,
     own_files,
@@ -28,6 +27,7 @@ from datalabs_launcher.local import machine, network, pacing, resolver
 from datalabs_launcher.local.config import LOCAL, LocalSettings
 from datalabs_launcher.local.layout import Layout
 from datalabs_launcher.local.specification import passed_environment
+from datalabs_launcher.placement import SCRATCH
 from datalabs_launcher.scheduler import LabJob, SubmitRefusedError
 
 _MIB = 2**20

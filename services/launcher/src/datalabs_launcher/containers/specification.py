@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from datalabs_contracts.datalabs import ContainerRuntime
-from datalabs_launcher.commands import Fields, fill_command, fill_environment
+from datalabs_launcher.commands import fill_command, fill_environment
 from datalabs_launcher.containers import gpus
+from datalabs_launcher.inside import PRIVATE, SOURCE, fields_within, temporary_mib, variables_of
+from datalabs_launcher.placement import HOME
 from datalabs_launcher.scheduler import LabJob
 
-HOME, SCRATCH, DATA = "/media/home", "/media/scratch", "/data"
-SOURCE = "/run/datalabs/source"
-"""Where the entry's own files are in the lab."""
 SECRET = "/run/datalabs/lab-secret"  # noqa: S105 - a file's path
-PRIVATE = "/run/lab"
-PACKAGES = ".datalabs/packages"
 PLATFORM_LABEL = "org.datalabs.platform"
 JOB_LABEL = "org.datalabs.job"
 LAB_LABEL = "org.datalabs.lab"
 ATTEMPT_LABEL = "org.datalabs.attempt"
 OWNER_LABEL = "org.datalabs.owner"
-SMALLEST_TMP_MIB = 64
 _MIB = 2**20
 _SHARES_PER_CORE = 1024
 _BEFORE_THE_PLATFORM = 500
@@ -70,29 +66,13 @@ def port_of(job: LabJob, container: ContainerRuntime, exposed: tuple[int, ...]) 
     return exposed[0] if len(exposed) == 1 else job.port
 
 
-def packages_folder(job: LabJob) -> str:
-    """Return where packages lie that this person adds to this version."""
-    return f"{HOME}/{PACKAGES}/{job.datalab}-{job.version}"
-
-
 def document_of(job: LabJob, place: Place) -> dict[str, Any]:
     """Return the engine's document of an attempt; raises ValueError when the job has no container runtime."""
     container = job.container
     if container is None:
         raise ValueError("a container lab without a container runtime")
     port = port_of(job, container, place.exposed)
-    fields = Fields(
-        port=port,
-        address=place.address,
-        lab_id=job.lab_id,
-        home=HOME,
-        scratch=SCRATCH,
-        data=DATA,
-        source=SOURCE,
-        origin=job.origin,
-        packages=packages_folder(job),
-        parameters=job.parameters,
-    )
+    fields = fields_within(job, port=port, address=place.address)
     environment = {
         **_environment(job, place),
         **fill_environment(container.environment, fields),
@@ -122,18 +102,7 @@ def document_of(job: LabJob, place: Place) -> dict[str, Any]:
 
 
 def _environment(job: LabJob, place: Place) -> dict[str, str]:
-    environment = {
-        **place.passed,
-        "HOME": HOME,
-        "USER": job.owner,
-        "LOGNAME": job.owner,
-        "DATALABS_USER": job.owner,
-        "DATALABS_ADDRESS": place.address,
-        "DATALABS_PACKAGES": packages_folder(job),
-        "XDG_RUNTIME_DIR": PRIVATE,
-        "JUPYTER_RUNTIME_DIR": f"{PRIVATE}/jupyter",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    }
+    environment = {**place.passed, **variables_of(job, address=place.address)}
     if job.lab_secret:
         # Not the secret itself: whoever may ask the engine can read all variables.
         environment["DATALABS_LAB_SECRET_FILE"] = SECRET
@@ -197,7 +166,7 @@ def _tmpfs(job: LabJob, container: ContainerRuntime, place: Place) -> dict[str, 
     own = f"rw,nosuid,nodev,noexec,mode=0700,size=8m,nr_inodes=1k,uid={place.uid},gid={place.uid}"
     found = {PRIVATE: own}
     if container.read_only:
-        size = max(SMALLEST_TMP_MIB, job.memory_mib // 4)
+        size = temporary_mib(job)
         shared = f"rw,nosuid,nodev,exec,mode=1777,size={size}m,nr_inodes=200k"
         found |= {
             "/tmp": shared,  # noqa: S108 - the lab's own

@@ -4,18 +4,14 @@ from typing import Any
 
 from datalabs_contracts.datalabs import ContainerRuntime
 from datalabs_launcher.commands import Fields, fill_command, fill_environment
+from datalabs_launcher.inside import PRIVATE, SOURCE, fields_within, temporary_mib, variables_of
 from datalabs_launcher.nomad.config import NomadSettings
 from datalabs_launcher.nomad.tasks import MAIN, PORT, Task, literal, nanoseconds, parted, resources_of
-from datalabs_launcher.placement import DATA, HOME, SCRATCH
+from datalabs_launcher.placement import HOME
 from datalabs_launcher.scheduler import LabJob
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside the container's own network
 MIB = 2**20
-SMALLEST_TMP_MIB = 64
-SOURCE = "/run/datalabs/source"
-"""Where the entry's own files are in the lab."""
-PRIVATE = "/run/lab"
-PACKAGES = ".datalabs/packages"
 TASK_API = "/secrets/api.sock"
 """Nomad puts its API's socket into every task; it wants a token, and labs have none, but it is none of theirs."""
 
@@ -68,7 +64,8 @@ def environment_of(job: LabJob) -> dict[str, str]:
         raise ValueError("a container lab without an image")
     fields = _fields(job, job.container)
     return {
-        **_environment(job),
+        **variables_of(job, address=EVERYWHERE),
+        "DATALABS_ROOT": "",
         **fill_environment(job.container.environment, fields),
         **job.environment,
         "DATALABS_PORT": str(fields.port),
@@ -77,23 +74,7 @@ def environment_of(job: LabJob) -> dict[str, str]:
 
 
 def _fields(job: LabJob, container: ContainerRuntime) -> Fields:
-    return Fields(
-        port=container.port or job.port,
-        address=EVERYWHERE,
-        lab_id=job.lab_id,
-        home=HOME,
-        scratch=SCRATCH,
-        data=DATA,
-        source=SOURCE,
-        origin=job.origin,
-        packages=packages_folder(job),
-        parameters=job.parameters,
-    )
-
-
-def packages_folder(job: LabJob) -> str:
-    """Return where packages lie that this person adds to this version."""
-    return f"{HOME}/{PACKAGES}/{job.datalab}-{job.version}"
+    return fields_within(job, port=container.port or job.port, address=EVERYWHERE)
 
 
 def _mounts(job: LabJob, container: ContainerRuntime) -> list[dict[str, Any]]:
@@ -105,9 +86,8 @@ def _mounts(job: LabJob, container: ContainerRuntime) -> list[dict[str, Any]]:
     found += [_bind(f"local/{name}", f"/etc/{name}", read_only=True) for name in ("passwd", "group")]
     found += [_bind("/dev/null", TASK_API, read_only=True), _memory(PRIVATE, 8)]
     if container.read_only:
-        room = max(SMALLEST_TMP_MIB, job.memory_mib // 4)
         found += [
-            _memory("/tmp", room),  # noqa: S108 - the lab's own
+            _memory("/tmp", temporary_mib(job)),  # noqa: S108 - the lab's own
             _memory("/var/tmp", 64),  # noqa: S108 - the lab's own
             _memory("/run", 8),
         ]
@@ -137,18 +117,3 @@ def _passwd(job: LabJob) -> str:
 
 def _group(job: LabJob) -> str:
     return f"{job.owner}:x:{job.uid}:\nroot:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
-
-
-def _environment(job: LabJob) -> dict[str, str]:
-    return {
-        "HOME": HOME,
-        "USER": job.owner,
-        "LOGNAME": job.owner,
-        "DATALABS_USER": job.owner,
-        "DATALABS_ADDRESS": EVERYWHERE,
-        "DATALABS_PACKAGES": packages_folder(job),
-        "DATALABS_ROOT": "",
-        "XDG_RUNTIME_DIR": PRIVATE,
-        "JUPYTER_RUNTIME_DIR": f"{PRIVATE}/jupyter",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    }
