@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 import httpx2
 
-from datalabs_testing.nomad.agent import NomadAgent, NomadUnavailableError, binary
+from datalabs_testing.nomad.agent import NomadUnavailableError, new_agent
 from datalabs_testing.ports import free_port
 from tests.chaos.matrix import How
 from tests.chaos.nomad_proxy import CUT_SECONDS, NomadProxy
@@ -92,8 +91,7 @@ class RealAgent:
     forgets = False
 
     def __init__(self) -> None:
-        binary()
-        self._agent = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="nc-", dir="/tmp")))
+        self._agent = new_agent()
 
     @property
     def address(self) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from datalabs_launcher.nomad.errors import NomadDeniedError
 from datalabs_launcher.scheduler import JobState
-from datalabs_testing.nomad.agent import NomadAgent
+from datalabs_testing.nomad.agent import NomadAgent, new_agent
 from datalabs_testing.waiting import eventually
 
 from .conftest import MakeScheduler
@@ -34,7 +33,7 @@ async def call(agent: NomadAgent, token: str, method: str, path: str, body: obje
 @pytest.fixture
 async def guarded() -> AsyncIterator[tuple[NomadAgent, str, str]]:
     """An agent with ACL; the operator's token, and one with the policy that ships for the launcher."""
-    agent = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="na-", dir="/tmp")), acl=True)
+    agent = new_agent(acl=True)
     await agent.start(node=False)
     master = (await agent.request("POST", "/v1/acl/bootstrap"))["SecretID"]
     await call(agent, master, "POST", "/v1/namespace/labs", {"Name": "labs"})
@@ -108,12 +107,11 @@ async def test_a_token_can_be_replaced_without_a_restart(
 async def parted() -> AsyncIterator[tuple[NomadAgent, NomadAgent]]:
     """A server, and a machine of its own."""
     quick = {"heartbeat_grace": "1s", "min_heartbeat_ttl": "1s"}
-    server = NomadAgent(
-        folder=Path(tempfile.mkdtemp(prefix="ns-", dir="/tmp")),
+    server = new_agent(
         settings={"server": {"enabled": True, "bootstrap_expect": 1, **quick}, "client": {"enabled": False}},
     )
     await server.start(node=False)
-    machine = NomadAgent(folder=Path(tempfile.mkdtemp(prefix="nc-", dir="/tmp")))
+    machine = new_agent()
     machine.settings = {
         "name": "machine",
         "server": {"enabled": False},

@@ -4,6 +4,7 @@ Each lab gets devices of its own, by their ids: an engine that is only told how 
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,7 @@ def passes(engine: Mapping[str, Any]) -> bool:
 
 def counted(devices: Sequence[Gpu]) -> dict[str, int]:
     """Return how many there are of each name."""
-    counts: dict[str, int] = {}
-    for one in devices:
-        counts[one.name] = counts.get(one.name, 0) + 1
-    return counts
+    return dict(Counter(one.name for one in devices))
 
 
 def chosen(
