@@ -61,3 +61,29 @@ async def test_who_gives_up_holds_nobody_up() -> None:
         await first
     work.gate.set()
     assert await second == 8
+
+
+async def test_what_is_one_items_fault_ends_no_other() -> None:
+    batches: list[list[int]] = []
+
+    async def work(numbers: list[int]) -> list[int]:
+        batches.append(numbers)
+        if 13 in numbers:
+            raise ValueError("no such row")
+        return [number * 2 for number in numbers]
+
+    together = Together(work, apart=lambda error: isinstance(error, ValueError))
+    answers = await asyncio.gather(*(together(number) for number in (2, 13, 4)), return_exceptions=True)
+    assert [answers[0], answers[2]] == [4, 8]
+    assert isinstance(answers[1], ValueError)
+    assert batches == [[2, 13, 4], [2], [13], [4]]
+
+
+async def test_what_is_nobodys_fault_is_not_tried_again() -> None:
+    work = Counter()
+    work.gate.set()
+    work.broken = True
+    together = Together(work, apart=lambda error: isinstance(error, ValueError))
+    answers = await asyncio.gather(*(together(number) for number in (2, 4)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ConnectionError, ConnectionError]
+    assert work.batches == [[2, 4]]

@@ -27,6 +27,9 @@ KEEPALIVE = 60.0
 ABANDONED = "-c idle_in_transaction_session_timeout=10s"
 """A process that was stopped within a transaction must not hold its locks against all others for long."""
 
+DEADLOCK = "40P01"
+"""PostgreSQL's `deadlock_detected`."""
+
 NO_ROOM = "53100"
 """PostgreSQL's `disk_full`: it reads on, and stores nothing that needs room."""
 
@@ -170,6 +173,16 @@ def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
 def has_no_room(error: BaseException) -> bool:
     """Return whether PostgreSQL refused to store something because its disk is full: soon again is of no use."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) == NO_ROOM
+
+
+def of_one(error: Exception) -> bool:
+    """Return whether one of the rows that a statement wrote together is to blame for its failure, not the database.
+
+    So it is with what does not fit its column, and when two statements held each other's rows.
+    """
+    if isinstance(error, exc.DataError | exc.IntegrityError):
+        return True
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == DEADLOCK
 
 
 def without_database(service: str, error: Exception) -> ProblemError:

@@ -15,14 +15,20 @@ MOST = 64
 class Together(Generic[ItemT, ReplyT]):
     """Collects what comes while the last batch is being worked on; alone, an item waits for nobody.
 
-    `work` takes the items of a batch in their order and returns for each its reply or the error to raise.
+    `work` takes the items of a batch in their order and returns for each its reply or the error to raise. Errors that
+    `apart` says are one item's fault do not end the batch: then each item is tried by itself.
     """
 
     def __init__(
-        self, work: Callable[[list[ItemT]], Awaitable[Sequence[ReplyT | Exception]]], *, most: int = MOST
+        self,
+        work: Callable[[list[ItemT]], Awaitable[Sequence[ReplyT | Exception]]],
+        *,
+        most: int = MOST,
+        apart: Callable[[Exception], bool] | None = None,
     ) -> None:
         self._work = work
         self._most = most
+        self._apart = apart
         self._waiting: list[tuple[ItemT, asyncio.Future[ReplyT]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -55,6 +61,10 @@ class Together(Generic[ItemT, ReplyT]):
         try:
             replies = await self._work([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - it is raised where the items came from
+            if len(batch) > 1 and self._apart is not None and self._apart(error):
+                for one in batch:
+                    await self._do([one])
+                return
             replies = [error] * len(batch)
         for (_, future), reply in zip(batch, replies, strict=True):
             if future.done():
