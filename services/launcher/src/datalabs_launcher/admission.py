@@ -163,11 +163,7 @@ class Admission:
             decided, holds = await self._decide(session, waiting, capacity, held)
             chosen = [queued[lab_id] for lab_id in decided.admitted]
             let_in = [record for record in chosen if record.reserved or record.id in granted]
-            admitted = [
-                written
-                for record in let_in
-                if (written := await self._let_in(session, record, decided.admitted[record.id]))
-            ]
+            admitted = await self._let_in(session, let_in, decided.admitted)
             await self._note(session, queued, waiting, decided, {record.id for record in admitted})
             told = self._to_tell(queued, decided, capacity)
             guesses = await self._expected(session, waiting, decided, capacity, holds) if told else {}
@@ -182,21 +178,21 @@ class Admission:
         done = {record.id for record in let_in}
         return [record for record in chosen if record.id not in done]
 
-    async def _let_in(self, session: AsyncSession, record: LabRecord, machine: str) -> LabRecord | None:
+    async def _let_in(
+        self, session: AsyncSession, records: Sequence[LabRecord], machines: Mapping[str, str]
+    ) -> list[LabRecord]:
+        """Give labs their machines; return those that nobody changed meanwhile."""
         now = self._clock.now()
-        try:
-            return await self._journal.write_in(
-                session,
-                record,
-                Change(
-                    at=now,
-                    state=LabState.PREPARING,
-                    phase=VOLUMES,
-                    values={**NOT_WAITING, "place": machine, "reserved": True, "due_at": now},
-                ),
+        changes = [
+            Change(
+                at=now,
+                state=LabState.PREPARING,
+                phase=VOLUMES,
+                values={**NOT_WAITING, "place": machines[record.id], "reserved": True, "due_at": now},
             )
-        except LabMovedError:
-            return None
+            for record in records
+        ]
+        return await self._journal.write_all_in(session, list(zip(records, changes, strict=True)))
 
     async def _note(
         self,
@@ -249,7 +245,7 @@ class Admission:
         guesses: Mapping[str, datetime],
     ) -> list[LabRecord]:
         """Store the places that changed; a lab that has to wait gives its reservation back: return those."""
-        freed: list[LabRecord] = []
+        news: list[tuple[LabRecord, Change]] = []
         now = self._clock.now()
         for lab_id, wait in told.items():
             record, position, guess = queued[lab_id], decided.positions[lab_id], guesses.get(lab_id)
@@ -265,15 +261,9 @@ class Admission:
                 "expected_start_at": guess,
                 "reserved": False,
             }
-            try:
-                await self._journal.write_in(
-                    session, record, Change(at=now, phase=QUEUED, text=wait.text, values=values)
-                )
-            except LabMovedError:
-                continue
-            if record.reserved:
-                freed.append(record)
-        return freed
+            news.append((record, Change(at=now, phase=QUEUED, text=wait.text, values=values)))
+        written = await self._journal.write_all_in(session, news)
+        return [queued[one.id] for one in written if queued[one.id].reserved]
 
     async def _expected(
         self,

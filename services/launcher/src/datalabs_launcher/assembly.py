@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from datalabs_launcher.addresses import Addresses
 from datalabs_launcher.admission import Admission
 from datalabs_launcher.background import Background
 from datalabs_launcher.config import LauncherSettings
@@ -194,6 +195,7 @@ def assemble(
         Life(
             database=database,
             journal=journal,
+            addresses=Addresses(database=database, clock=clock, settings=settings),
             scheduler=scheduler,
             environments=environments,
             volumes=volumes,

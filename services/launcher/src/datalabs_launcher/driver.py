@@ -16,11 +16,12 @@ from datalabs_launcher.scheduler import JobState
 from datalabs_launcher.stepping import SteppedClock
 from datalabs_launcher.steps import Interrupts, StepInterruptedError
 from datalabs_launcher.stillness import Stillness
-from datalabs_launcher.store import labs
+from datalabs_launcher.store import claims, labs
 from datalabs_launcher.tracing import in_trace_of
 from datalabs_launcher.watching import Sightings
 from datalabs_runtime.clock import Clock
-from datalabs_runtime.database import Database
+from datalabs_runtime.database import Database, of_one
+from datalabs_runtime.together import Together
 
 DUE_AT_ONCE = 100
 DUE_AGAIN = timedelta(seconds=5)
@@ -64,6 +65,8 @@ class Driver:
         self._clock = clock
         self._instance = instance
         self._claim = timedelta(seconds=claim_seconds)
+        self._claiming = Together(self._claim_all, apart=of_one)
+        self._releasing = Together(self._release_all, apart=of_one)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
@@ -119,7 +122,7 @@ class Driver:
             await self._wake_all(settled=True)  # what is due may be an hour away by the clock as it is now
             self._steps_seen = self._clock.count
         async with self._database.reading() as session:  # one statement is a transaction by itself
-            due = await labs.claim_due(
+            due = await claims.claim_due(
                 session,
                 instance=self._instance,
                 now=now,
@@ -171,11 +174,7 @@ class Driver:
     async def _take_steps(self, lab_id: str) -> None:
         """Claim a lab, take steps until it waits, and give it back with the time to look again."""
         try:
-            now = self._clock.now()
-            async with self._database.reading() as session:  # one statement is a transaction by itself
-                record = await labs.claim(
-                    session, lab_id, instance=self._instance, now=now, until=now + self._claim
-                )
+            record = await self._claiming(lab_id)
             if record is None:
                 await self._perhaps_later(lab_id)
                 return
@@ -186,11 +185,23 @@ class Driver:
                 ),
             ):
                 revision, due_at = await self._steps(record)
-            async with self._database.reading() as session:
-                await labs.release(session, lab_id, instance=self._instance, revision=revision, due_at=due_at)
+            await self._releasing((lab_id, revision, due_at))
         except SQLAlchemyError as error:
             self._log.warning("lab.database_away", lab=lab_id, reason=type(error).__name__)
             asyncio.get_running_loop().call_later(DATABASE_REST, self.wake, lab_id)
+
+    async def _claim_all(self, lab_ids: list[str]) -> list[LabRecord | None]:
+        now = self._clock.now()
+        async with self._database.reading() as session:  # one statement is a transaction by itself
+            claimed = await claims.claim(
+                session, lab_ids, instance=self._instance, now=now, until=now + self._claim
+            )
+        return [claimed.get(lab_id) for lab_id in lab_ids]
+
+    async def _release_all(self, given_back: list[tuple[str, int, datetime | None]]) -> list[None]:
+        async with self._database.reading() as session:
+            await claims.release(session, given_back, instance=self._instance)
+        return [None] * len(given_back)
 
     async def _perhaps_later(self, lab_id: str) -> None:
         """Look again at a lab that another instance holds when we know more of its job than is stored."""

@@ -20,11 +20,13 @@ from datalabs_contracts.events import (
     EventType,
 )
 from datalabs_contracts.labs import LabFact, LabState
+from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.models import PHASE_TEXTS, AttemptRecord, LabRecord, Moment
 from datalabs_launcher.store import transitions
 from datalabs_launcher.tracing import in_trace_of
-from datalabs_runtime.database import Database
+from datalabs_runtime.database import Database, of_one
 from datalabs_runtime.outbox import Outbox
+from datalabs_runtime.together import Together
 
 ACTOR = "service:launcher"
 
@@ -69,52 +71,80 @@ class Change:
 
 
 class Journal:
-    """Writes transitions."""
+    """Writes transitions; those of many labs at the same time with one statement."""
 
     def __init__(self, *, database: Database, outbox: Outbox, instance: str) -> None:
         self._database = database
         self._outbox = outbox
         self._instance = instance
+        self._change = Together(self._change_all, apart=of_one)
+        self._enter = Together(self._enter_all, apart=of_one)
 
     async def write(self, record: LabRecord, change: Change) -> LabRecord:
-        """Make the change in a transaction of its own.
+        """Make the change in a transaction of its own, or one shared with other labs' changes.
 
         Raises `LabMovedError` when the lab is not what the record says any more.
         """
-        async with self._database.reading() as session:  # one statement is a transaction by itself
-            return await self.write_in(session, record, change)
+        transition, written = self._transition(record, change)
+        if not await self._change(transition):
+            raise LabMovedError(record.id)
+        return written
 
     async def write_in(self, session: AsyncSession, record: LabRecord, change: Change) -> LabRecord:
         """Make the change in the caller's transaction.
 
         Raises `LabMovedError` when the lab is not what the record says any more.
         """
-        values = self._values(record, change)
-        written = replace(record, **values, revision=record.revision + 1)
-        return await transitions.change(
-            session,
-            record,
-            self._instance,
-            values=values,
-            moments=self._moments(record, change),
-            attempt_values=change.attempt_values,
-            event=self._event(written, change),
-        )
+        written = await self.write_all_in(session, [(record, change)])
+        if not written:
+            raise LabMovedError(record.id)
+        return written[0]
+
+    async def write_all_in(
+        self, session: AsyncSession, changes: Sequence[tuple[LabRecord, Change]]
+    ) -> list[LabRecord]:
+        """Make changes of several labs in the caller's transaction; return those labs that had not moved."""
+        if not changes:
+            return []
+        made = [self._transition(record, change) for record, change in changes]
+        done = await transitions.change_all(session, [one for one, _ in made], self._instance)
+        return [written for number, (_, written) in enumerate(made) if number in done]
 
     async def enter(
         self, record: LabRecord, attempt: AttemptRecord, first: Moment, *, max_queued: int
     ) -> bool | None:
         """Write a new lab down; False when its id or key is taken, None when too many of its owner's labs wait."""
         change = Change(at=record.created_at, state=record.state, actor=record.owner)
-        async with self._database.reading() as session:  # one statement is a transaction by itself
-            return await transitions.add(
-                session,
-                record,
+        return await self._enter(
+            transitions.Entry(
+                record=record,
                 attempt=attempt,
                 first=first,
                 event=self._event(record, change),
                 max_queued=max_queued,
             )
+        )
+
+    async def _change_all(self, changes: list[transitions.Transition]) -> list[bool]:
+        async with self._database.reading() as session:  # one statement is a transaction by itself
+            done = await transitions.change_all(session, changes, self._instance)
+        return [number in done for number in range(len(changes))]
+
+    async def _enter_all(self, entries: list[transitions.Entry]) -> list[bool | None]:
+        async with self._database.reading() as session:
+            return await transitions.enter_all(session, entries)
+
+    def _transition(self, record: LabRecord, change: Change) -> tuple[transitions.Transition, LabRecord]:
+        values = self._values(record, change)
+        written = replace(record, **values, revision=record.revision + 1)
+        transition = transitions.Transition(
+            record=record,
+            values=values,
+            moments=self._moments(record, change),
+            attempt_values=change.attempt_values,
+            event=self._event(written, change),
+        )
+        return transition, written
 
     def tell(self, session: AsyncSession, written: LabRecord, change: Change) -> None:
         """Write the event of a change that has been made in this transaction."""

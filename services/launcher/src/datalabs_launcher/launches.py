@@ -48,7 +48,8 @@ from datalabs_launcher.scheduler import Scheduler, SchedulerAwayError
 from datalabs_launcher.store import attempts, labs, runs
 from datalabs_launcher.timeline import TOTAL, usual
 from datalabs_runtime.clock import Clock
-from datalabs_runtime.database import Database
+from datalabs_runtime.database import Database, of_one
+from datalabs_runtime.together import Together
 
 CANDIDATE = "candidate"
 """Stands for the lab of a preflight, which has no id."""
@@ -92,6 +93,7 @@ class Launches:
         self._rush = rush
         self._prepared = prepared
         self._queued = queued
+        self._look_up = Together(self._look_up_all, apart=of_one)
         self._log = structlog.get_logger(__name__)
 
     async def launch(self, request: LaunchLab, owner: Owner, traceparent: str | None) -> LabRecord:
@@ -231,12 +233,18 @@ class Launches:
         self, owner: str, key: str | None, body_hash: str
     ) -> tuple[LabRecord | None, Policy]:
         """Return the lab that belongs to a key already, and the rules of the owner's labs."""
-        async with self._database.reading() as session:
-            known = await labs.of_key(session, owner, key) if key is not None else None
-            policy = await runs.policy(session, owner)
+        known, policy = await self._look_up((owner, key))
         if known is not None and known.body_hash != body_hash:
             raise ProblemError(ProblemCode.IDEMPOTENCY_MISMATCH)
         return known, policy
+
+    async def _look_up_all(
+        self, asked: list[tuple[str, str | None]]
+    ) -> list[tuple[LabRecord | None, Policy]]:
+        async with self._database.reading() as session:
+            known = await labs.of_keys(session, [(owner, key) for owner, key in asked if key is not None])
+            policies = await runs.policies(session, [owner for owner, _ in asked])
+        return [(known.get((owner, key or "")), policies[owner]) for owner, key in asked]
 
     async def _runtime(self, specification: LaunchSpecification, operator: bool) -> Runtime:  # noqa: FBT001
         """Return the first of the version's runtimes that runs here; of a silent cluster the best is hoped.

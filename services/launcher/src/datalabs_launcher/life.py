@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from datalabs_launcher import stepping
+from datalabs_launcher.addresses import Addresses
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import CrashPoints
 from datalabs_launcher.environments import Environments
@@ -26,6 +27,7 @@ class Life:
 
     database: Database
     journal: Journal
+    addresses: Addresses
     scheduler: Scheduler
     environments: Environments
     volumes: LabVolumes

@@ -14,7 +14,6 @@ from datalabs_launcher.life import Life
 from datalabs_launcher.models import ENVIRONMENT, PLACING, VOLUMES, LabRecord
 from datalabs_launcher.scheduler import SchedulerAwayError
 from datalabs_launcher.steps import Result, moved, waiting
-from datalabs_launcher.store import attempts
 
 PASSING = {
     ProblemCode.SERVICE_UNAVAILABLE,
@@ -150,33 +149,22 @@ class Preparing:
 
     async def _store_intent(self, record: LabRecord, moments: list[tuple[str, datetime]]) -> Result:
         """Store job id and address: whatever happens from here on, this attempt is that job and no other."""
-        settings, now = self._life.settings, self._life.now()
-        job_id = job_id_of(record.id, record.attempt)
+        now, job_id = self._life.now(), job_id_of(record.id, record.attempt)
         try:
-            async with self._life.database.transaction() as session:
-                port = await attempts.take_address(
-                    session,
-                    record.id,
-                    record.attempt,
-                    first=settings.first_port,
-                    last=settings.last_port,
-                    rested_before=now - settings.rest,
-                )
-                values = {"job_id": job_id, "port": port, "intended_at": now}
-                record = await self._life.journal.write_in(
-                    session,
-                    record,
-                    Change(
-                        at=now,
-                        state=LabState.STARTING,
-                        phase=PLACING,
-                        moments=moments,
-                        values=values,
-                        attempt_values={"job_id": job_id},
-                    ),
-                )
+            port = await self._life.addresses.of(record)
         except NoAddressLeftError:
             record = await self._say(record, PLACING, "Waiting for a free address", moments=moments)
             return waiting(record, now + RETRY)
+        record = await self._life.journal.write(
+            record,
+            Change(
+                at=now,
+                state=LabState.STARTING,
+                phase=PLACING,
+                moments=moments,
+                values={"job_id": job_id, "port": port, "intended_at": now},
+                attempt_values={"job_id": job_id},
+            ),
+        )
         await self._life.crash_points.reached("intent_stored", record.id)
         return moved(record)

@@ -231,6 +231,7 @@ class Upkeep:
                 session, now - timedelta(days=settings.keep_deleted_days), limit=PRUNED_AT_ONCE
             )
             await runs.prune(session, now - TIMES_KEPT)
+            await attempts.release_forgotten(session, at=now)
             await attempts.prune(
                 session,
                 removed,

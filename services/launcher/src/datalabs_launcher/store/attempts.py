@@ -13,6 +13,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    TableValuedAlias,
     bindparam,
     delete,
     func,
@@ -24,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningInsert
 
 from datalabs_contracts.labs import Reason
-from datalabs_launcher.errors import NoAddressLeftError
 from datalabs_launcher.models import AttemptRecord, Moment
 from datalabs_launcher.tables import (
     ADDRESS_RING,
@@ -49,44 +50,49 @@ MOMENTS = (
     .where(TRANSITIONS.c.lab_id == bindparam("of_lab"), TRANSITIONS.c.attempt == bindparam("of_attempt"))
     .order_by(TRANSITIONS.c.id)
 )
-_OF_ATTEMPT = (
-    bindparam("of_lab", type_=ADDRESSES.c.lab_id.type),
-    bindparam("of_attempt", type_=ADDRESSES.c.attempt.type),
-)
-PORT_OF = select(ADDRESSES.c.port).where(
-    ADDRESSES.c.lab_id == _OF_ATTEMPT[0], ADDRESSES.c.attempt == _OF_ATTEMPT[1]
-)
-_TAKEN = insert(ADDRESSES).from_select(
-    ["port", "lab_id", "attempt"],
-    select(
-        cast_to(
-            bindparam("first", type_=BigInteger)
-            + ADDRESS_RING.next_value() % bindparam("length", type_=BigInteger),
-            Integer,
-        ),
-        *_OF_ATTEMPT,
-    ).where(~PORT_OF.exists()),
-)
-TAKE_PORT = _TAKEN.on_conflict_do_update(
-    index_elements=[ADDRESSES.c.port],
-    set_={"lab_id": _TAKEN.excluded.lab_id, "attempt": _TAKEN.excluded.attempt, "released_at": None},
-    where=ADDRESSES.c.released_at < bindparam("rested", type_=ADDRESSES.c.released_at.type),
-).returning(ADDRESSES.c.port)
 Key = tuple[str, int]
 """Lab and attempt."""
 TOLD = [item.name for item in fields(AttemptRecord) if not item.name.startswith("log_")]
 
 
-def _among(table: Table) -> ColumnElement[bool]:
-    """Return the condition that a row is of one of the attempts given as two arrays: one text for any number."""
-    wanted = (
+def _wanted() -> TableValuedAlias:
+    """Return attempts given as two arrays, as rows: one text for any number."""
+    return (
         func.unnest(bindparam("lab_ids", type_=ARRAY(String)), bindparam("attempts", type_=ARRAY(Integer)))
         .table_valued("lab_id", "attempt")
         .render_derived()
     )
+
+
+def _among(table: Table) -> ColumnElement[bool]:
+    """Return the condition that a row is of one of the attempts that were given."""
+    wanted = _wanted()
     return tuple_(table.c.lab_id, table.c.attempt).in_(select(wanted.c.lab_id, wanted.c.attempt))
 
 
+def _take_ports() -> ReturningInsert[Any]:
+    """Give each attempt that has none the next port of the ring, where that one is free and rested."""
+    wanted = _wanted()
+    taken = (
+        select(ADDRESSES.c.port)
+        .where(ADDRESSES.c.lab_id == wanted.c.lab_id, ADDRESSES.c.attempt == wanted.c.attempt)
+        .exists()
+    )
+    next_port = bindparam("first", type_=BigInteger) + ADDRESS_RING.next_value() % bindparam(
+        "length", type_=BigInteger
+    )
+    rows = select(cast_to(next_port, Integer), wanted.c.lab_id, wanted.c.attempt).where(~taken)
+    insertion = insert(ADDRESSES).from_select(["port", "lab_id", "attempt"], rows)
+    new = insertion.excluded
+    return insertion.on_conflict_do_update(
+        index_elements=[ADDRESSES.c.port],
+        set_={"lab_id": new.lab_id, "attempt": new.attempt, "released_at": None},
+        where=ADDRESSES.c.released_at < bindparam("rested", type_=ADDRESSES.c.released_at.type),
+    ).returning(ADDRESSES.c.port, ADDRESSES.c.lab_id, ADDRESSES.c.attempt)
+
+
+TAKE_PORTS = _take_ports()
+PORTS_OF = select(ADDRESSES.c.port, ADDRESSES.c.lab_id, ADDRESSES.c.attempt).where(_among(ADDRESSES))
 FINISHED = (
     select(
         *(ATTEMPTS.c[name] for name in TOLD),
@@ -198,29 +204,24 @@ async def untraced(session: AsyncSession, limit: int) -> list[Key]:
     return [(row.lab_id, row.attempt) for row in await session.execute(found)]
 
 
-async def take_address(
-    session: AsyncSession,
-    lab_id: str,
-    attempt: int,
-    *,
-    first: int,
-    last: int,
-    rested_before: datetime,
-) -> int:
-    """Return a port of the ring for an attempt, the same however often it asks.
-
-    Raises `NoAddressLeftError` after one round of the ring.
-    """
+async def take_addresses(
+    session: AsyncSession, keys: Sequence[Key], *, first: int, last: int, rested_before: datetime
+) -> dict[Key, int]:
+    """Return a port of the ring for each attempt, the same however often it asks; none after one round of the ring."""
     length = last - first + 1
-    of = {"of_lab": lab_id, "of_attempt": attempt}
+    ports: dict[Key, int] = {}
     for _ in range(length):
+        missing = [key for key in dict.fromkeys(keys) if key not in ports][
+            :length
+        ]  # a port a statement, at most
+        if not missing:
+            break
         rested = {"first": first, "length": length, "rested": rested_before}
-        port = (await session.execute(TAKE_PORT, {**of, **rested})).scalar()
-        if port is None:  # it has one already, or that one is not free
-            port = (await session.execute(PORT_OF, of)).scalar()
-        if port is not None:
-            return int(port)
-    raise NoAddressLeftError(f"all {length} ports of the ring are taken or rest")
+        taken = list(await session.execute(TAKE_PORTS, {**_keys(missing), **rested}))
+        if len(taken) < len(missing):  # the others have one already, or that one is not free
+            taken += list(await session.execute(PORTS_OF, _keys(missing)))
+        ports |= {(lab_id, attempt): port for port, lab_id, attempt in taken}
+    return ports
 
 
 async def release_address(session: AsyncSession, lab_id: str, attempt: int, *, at: datetime) -> None:
@@ -231,6 +232,22 @@ async def release_address(session: AsyncSession, lab_id: str, attempt: int, *, a
             ADDRESSES.c.lab_id == lab_id, ADDRESSES.c.attempt == attempt, ADDRESSES.c.released_at.is_(None)
         )
         .values(released_at=at)
+    )
+
+
+async def release_forgotten(session: AsyncSession, *, at: datetime) -> None:
+    """Let ports rest whose lab has ended or went on to another attempt: they were taken when it was just ending."""
+    lives = (
+        select(LABS.c.id)
+        .where(
+            LABS.c.id == ADDRESSES.c.lab_id,
+            LABS.c.attempt == ADDRESSES.c.attempt,
+            text("labs.state NOT IN ('stopped', 'failed')"),
+        )
+        .exists()
+    )
+    await session.execute(
+        update(ADDRESSES).where(ADDRESSES.c.released_at.is_(None), ~lives).values(released_at=at)
     )
 
 

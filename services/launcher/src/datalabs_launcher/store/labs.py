@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
-    ColumnElement,
+    ARRAY,
     Row,
+    String,
     Table,
+    and_,
     bindparam,
     case,
     delete,
@@ -43,47 +45,17 @@ ADMISSION_LOCK = 4_110_001
 """Key of the transaction-level lock under which capacity is given away."""
 
 
-def _claimable() -> ColumnElement[bool]:
-    mine = LABS.c.claimed_by == bindparam("instance")
-    return or_(LABS.c.claimed_by.is_(None), mine, LABS.c.claimed_until < bindparam("now"))
-
-
 # Statements that run often are built once: with so many columns, building costs more than running.
 GET = select(*COLUMNS).where(LABS.c.id == bindparam("lab_id"))
-OF_KEY = select(*COLUMNS).where(
-    LABS.c.owner == bindparam("of_owner"), LABS.c.idempotency_key == bindparam("key")
+_KEYS = (
+    func.unnest(bindparam("owners", type_=ARRAY(String)), bindparam("keys", type_=ARRAY(String)))
+    .table_valued("owner", "key")
+    .render_derived()
+)
+OF_KEYS = select(*COLUMNS).join(
+    _KEYS, and_(LABS.c.owner == _KEYS.c.owner, LABS.c.idempotency_key == _KEYS.c.key)
 )
 ADD = insert(LABS).on_conflict_do_nothing().returning(LABS.c.id)
-CLAIM = (
-    update(LABS)
-    .where(LABS.c.id == bindparam("lab_id"), ALIVE, _claimable())
-    .values(claimed_by=bindparam("instance"), claimed_until=bindparam("until"))
-    .returning(*COLUMNS)
-)
-RELEASE = (
-    update(LABS)
-    .where(LABS.c.id == bindparam("lab_id"), LABS.c.claimed_by == bindparam("instance"))
-    .values(
-        claimed_by=None,
-        claimed_until=None,
-        due_at=case((LABS.c.revision == bindparam("at_revision"), bindparam("due")), else_=LABS.c.due_at),
-    )
-)
-CLAIM_DUE = (
-    update(LABS)
-    .where(
-        LABS.c.id.in_(
-            select(LABS.c.id)
-            .where(ALIVE, LABS.c.due_at <= bindparam("now"), _claimable())
-            .order_by(LABS.c.due_at)
-            .limit(bindparam("most"))
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
-    .values(claimed_by=bindparam("instance"), claimed_until=bindparam("until"), due_at=bindparam("again"))
-    .returning(LABS.c.id)
-)
 QUEUE = select(*COLUMNS).where(LABS.c.state == LabState.QUEUED).order_by(LABS.c.requested_at, LABS.c.id)
 TAKEN = select(
     func.coalesce(func.sum(LABS.c.cores), 0.0), func.coalesce(func.sum(LABS.c.memory_mib), 0)
@@ -132,14 +104,13 @@ HELD_TOGETHER = (
     .where(HOLDING)
     .group_by(*_TOGETHER)
 )
-WAITING_OF = select(func.count()).where(
-    LABS.c.owner == bindparam("of_owner"),
-    LABS.c.state == LabState.QUEUED,
-    LABS.c.queue_position.is_not(None),
-)
+WAITING = (LABS.c.state == LabState.QUEUED, LABS.c.queue_position.is_not(None))
+"""Labs that have been told to wait; one on its way through the queue does not count."""
+WAITING_OF = select(func.count()).where(LABS.c.owner == bindparam("of_owner"), *WAITING)
 
 
-def _record(row: Row[Any]) -> LabRecord:
+def record_of(row: Row[Any]) -> LabRecord:
+    """Return a stored lab."""
     return LabRecord(**row._mapping)  # noqa: SLF001 - public, in spite of its name
 
 
@@ -156,13 +127,15 @@ def vars_of(record: LabRecord) -> dict[str, Any]:
 async def get(session: AsyncSession, lab_id: str) -> LabRecord | None:
     """Return one lab."""
     row = (await session.execute(GET, {"lab_id": lab_id})).first()
-    return _record(row) if row else None
+    return record_of(row) if row else None
 
 
-async def of_key(session: AsyncSession, owner: str, key: str) -> LabRecord | None:
-    """Return the lab that belongs to an idempotency key."""
-    row = (await session.execute(OF_KEY, {"of_owner": owner, "key": key})).first()
-    return _record(row) if row else None
+async def of_keys(session: AsyncSession, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], LabRecord]:
+    """Return the labs that belong to idempotency keys, by owner and key."""
+    values = {"owners": [owner for owner, _ in keys], "keys": [key for _, key in keys]}
+    rows = await session.execute(OF_KEYS, values) if keys else ()
+    found = [record_of(row) for row in rows]
+    return {(record.owner, record.idempotency_key or ""): record for record in found}
 
 
 async def change(session: AsyncSession, record: LabRecord, instance: str, **values: Any) -> LabRecord:
@@ -187,41 +160,10 @@ async def touch(session: AsyncSession, lab_id: str, **values: Any) -> None:
     await session.execute(update(LABS).where(LABS.c.id == lab_id).values(**values))
 
 
-async def claim(
-    session: AsyncSession, lab_id: str, *, instance: str, now: datetime, until: datetime
-) -> LabRecord | None:
-    """Take one lab for the next step; None when it has ended, is gone, or another instance has it."""
-    values = {"lab_id": lab_id, "instance": instance, "now": now, "until": until}
-    row = (await session.execute(CLAIM, values)).first()
-    return _record(row) if row else None
-
-
-async def release(
-    session: AsyncSession, lab_id: str, *, instance: str, revision: int, due_at: datetime | None
-) -> None:
-    """Give a claimed lab back, and say when somebody should look at it again.
-
-    A lab that moved meanwhile keeps the time that was set when it moved: it is earlier.
-    """
-    values = {"lab_id": lab_id, "instance": instance, "at_revision": revision, "due": due_at}
-    await session.execute(RELEASE, values)
-
-
-async def claim_due(
-    session: AsyncSession, *, instance: str, now: datetime, until: datetime, again: datetime, limit: int
-) -> list[str]:
-    """Claim labs whose time has come; those that another instance is looking at are passed over.
-
-    They are due once more at `again`, should nobody get to them.
-    """
-    values = {"instance": instance, "now": now, "until": until, "again": again, "most": limit}
-    return list((await session.execute(CLAIM_DUE, values)).scalars())
-
-
 async def alive_of(session: AsyncSession, owner: str) -> list[LabRecord]:
     """Return somebody's labs that have not ended."""
     found = select(*COLUMNS).where(ALIVE, LABS.c.owner == owner)
-    return [_record(row) for row in await session.execute(found)]
+    return [record_of(row) for row in await session.execute(found)]
 
 
 async def any_alive(session: AsyncSession) -> bool:
@@ -247,7 +189,7 @@ async def ids_alive(session: AsyncSession, *, settled: bool = True) -> list[str]
 async def known_jobs(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, LabRecord]:
     """Return the labs whose newest attempt has one of these job ids, by job id."""
     found = select(*COLUMNS).where(LABS.c.job_id.in_(job_ids))
-    records = [_record(row) for row in await session.execute(found)]
+    records = [record_of(row) for row in await session.execute(found)]
     return {record.job_id: record for record in records if record.job_id}
 
 
@@ -268,7 +210,7 @@ async def listed(
     if after is not None:
         found = found.where(tuple_(LABS.c.created_at, LABS.c.id) < after)
     rows = await session.execute(found.order_by(LABS.c.created_at.desc(), LABS.c.id.desc()).limit(limit))
-    return [_record(row) for row in rows]
+    return [record_of(row) for row in rows]
 
 
 async def lock_admission(session: AsyncSession) -> None:
@@ -278,7 +220,7 @@ async def lock_admission(session: AsyncSession) -> None:
 
 async def queue(session: AsyncSession) -> list[LabRecord]:
     """Return the queued labs, oldest request first."""
-    return [_record(row) for row in await session.execute(QUEUE)]
+    return [record_of(row) for row in await session.execute(QUEUE)]
 
 
 async def taken(session: AsyncSession) -> Taken:
@@ -295,7 +237,7 @@ async def waiting_of(session: AsyncSession, owner: str) -> int:
 async def ended_before(session: AsyncSession, moment: datetime, *, limit: int) -> list[LabRecord]:
     """Return labs that ended long ago and were not deleted."""
     found = select(*COLUMNS).where(ENDED, LABS.c.ended_at < moment, LABS.c.deleted_at.is_(None)).limit(limit)
-    return [_record(row) for row in await session.execute(found)]
+    return [record_of(row) for row in await session.execute(found)]
 
 
 async def remove_deleted(session: AsyncSession, moment: datetime, *, limit: int) -> list[str]:
@@ -358,7 +300,7 @@ async def to_look_at(session: AsyncSession) -> list[tuple[str, str, int]]:
 async def ready_after(session: AsyncSession, lab_id: str, *, limit: int) -> list[LabRecord]:
     """Return the next labs that are ready, by their ids: page by page, all at once may be very many."""
     found = select(*COLUMNS).where(LABS.c.state == LabState.READY, LABS.c.id > lab_id)
-    return [_record(row) for row in await session.execute(found.order_by(LABS.c.id).limit(limit))]
+    return [record_of(row) for row in await session.execute(found.order_by(LABS.c.id).limit(limit))]
 
 
 async def used_now(session: AsyncSession, seen: Sequence[tuple[str, datetime]]) -> None:
@@ -397,7 +339,7 @@ async def with_old_files(session: AsyncSession, moment: datetime, *, limit: int)
 async def locked(session: AsyncSession, lab_id: str) -> LabRecord | None:
     """Return a lab that nobody else changes until this transaction ends."""
     row = (await session.execute(GET.with_for_update(), {"lab_id": lab_id})).first()
-    return _record(row) if row else None
+    return record_of(row) if row else None
 
 
 def waiting(record: LabRecord) -> Waiting:

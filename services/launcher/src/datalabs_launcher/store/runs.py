@@ -1,11 +1,11 @@
 """How long labs ran, and the rules of people's labs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, bindparam, delete, func, select, tuple_
+from sqlalchemy import ARRAY, String, Table, any_, bindparam, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,8 +13,8 @@ from datalabs_launcher.models import Policy
 from datalabs_launcher.tables import PolicyRow, RunTimeRow
 
 RUN_TIMES, POLICIES = cast(Table, RunTimeRow.__table__), cast(Table, PolicyRow.__table__)
-POLICY_OF = select(*(POLICIES.c[item.name] for item in fields(Policy))).where(
-    POLICIES.c.owner == bindparam("of_owner")
+POLICIES_OF = select(*(POLICIES.c[item.name] for item in fields(Policy))).where(
+    POLICIES.c.owner == any_(bindparam("owners", type_=ARRAY(String)))
 )
 FEWEST = 3
 """Runs of one kind from which a usual time is read."""
@@ -71,8 +71,14 @@ async def prune(session: AsyncSession, before: datetime) -> None:
 
 async def policy(session: AsyncSession, owner: str) -> Policy:
     """Return the rules of one person's labs; nothing of their own when none were set."""
-    row = (await session.execute(POLICY_OF, {"of_owner": owner})).first()
-    return Policy(**row._mapping) if row else Policy(owner=owner)  # noqa: SLF001 - public, in spite of its name
+    return (await policies(session, [owner]))[owner]
+
+
+async def policies(session: AsyncSession, owners: Sequence[str]) -> dict[str, Policy]:
+    """Return the rules of some people's labs, by owner."""
+    rows = await session.execute(POLICIES_OF, {"owners": sorted(set(owners))})
+    found = [Policy(**row._mapping) for row in rows]  # noqa: SLF001 - public, in spite of its name
+    return {**{owner: Policy(owner=owner) for owner in owners}, **{one.owner: one for one in found}}
 
 
 async def set_policy(session: AsyncSession, rules: Policy) -> None:

@@ -1,0 +1,42 @@
+"""The ports that attempts listen on: a ring, so that a port rests before the next lab has it."""
+
+from datalabs_launcher.config import LauncherSettings
+from datalabs_launcher.errors import NoAddressLeftError
+from datalabs_launcher.models import LabRecord
+from datalabs_launcher.store import attempts
+from datalabs_launcher.store.attempts import Key
+from datalabs_runtime.clock import Clock
+from datalabs_runtime.database import Database, of_one
+from datalabs_runtime.together import Together
+
+
+class Addresses:
+    """Gives ports to attempts, to many at a time with one statement."""
+
+    def __init__(self, *, database: Database, clock: Clock, settings: LauncherSettings) -> None:
+        self._database = database
+        self._clock = clock
+        self._settings = settings
+        self._take = Together(self._take_all, apart=of_one)
+
+    async def of(self, record: LabRecord) -> int:
+        """Return the port of a lab's attempt, the same however often it is asked for.
+
+        Raises `NoAddressLeftError`.
+        """
+        port = await self._take((record.id, record.attempt))
+        if port is None:
+            raise NoAddressLeftError(f"no port is left for {record.id}")
+        return port
+
+    async def _take_all(self, keys: list[Key]) -> list[int | None]:
+        settings = self._settings
+        async with self._database.reading() as session:  # each statement is a transaction by itself
+            ports = await attempts.take_addresses(
+                session,
+                keys,
+                first=settings.first_port,
+                last=settings.last_port,
+                rested_before=self._clock.now() - settings.rest,
+            )
+        return [ports.get(key) for key in keys]
