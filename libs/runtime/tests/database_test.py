@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from sqlalchemy import String, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalabs_contracts.problems import ProblemCode
@@ -151,3 +151,54 @@ async def test_a_database_without_room_is_told_from_one_that_is_away(own: Databa
     away = OperationalError("SELECT 1", {}, ConnectionError("server closed the connection"))
     assert not has_no_room(away)
     assert without_database("launcher", away).code is ProblemCode.SERVICE_UNAVAILABLE
+
+
+async def test_direct_statements_are_transactions_of_their_own_and_several_can_be_one(own: Database) -> None:
+    direct = own.direct()
+    assert await direct.run("INSERT INTO notes VALUES (%(id)s)", {"id": "a"}) == []
+    with pytest.raises(IntegrityError):
+        await direct.run("INSERT INTO notes VALUES (%(id)s)", {"id": "a"})
+
+    async def half() -> None:
+        async with direct.connection() as connection, connection.transaction():
+            await connection.execute("INSERT INTO notes VALUES ('b')")
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        await half()
+    assert [row.id for row in await direct.run("SELECT id FROM notes")] == ["a"]
+
+
+async def test_who_gives_up_a_direct_statement_leaves_a_connection_that_works(own: Database) -> None:
+    direct = own.direct()
+    slow = asyncio.create_task(direct.run("SELECT pg_sleep(30)"))
+    waiting = asyncio.create_task(direct.run("SELECT 1 AS one"))
+    while not await direct_activity(own):  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.01)
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    assert (await waiting)[0].one == 1
+
+
+async def direct_activity(own: Database) -> bool:
+    async with own.reading() as session:
+        statement = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
+        return bool((await session.execute(statement)).scalar_one())
+
+
+async def test_a_direct_connection_to_a_server_that_was_killed_is_replaced(
+    own: Database, platform: Platform
+) -> None:
+    direct = own.direct()
+    await direct.run("SELECT 1")
+    running = asyncio.create_task(direct.run("SELECT pg_sleep(30)"))
+    while not await direct_activity(own):  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(platform.postgres.kill)
+    with pytest.raises(OperationalError):
+        await running
+    with pytest.raises(OperationalError):
+        await direct.run("SELECT 1")
+    await asyncio.to_thread(platform.postgres.start)
+    assert (await direct.run("SELECT 1 AS one"))[0].one == 1

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import select
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_runtime.clock import Clock, SystemClock
+from datalabs_runtime.direct import Direct, is_silent
 
 CONNECT_TIMEOUT = 5
 """Seconds to wait for a connection."""
@@ -45,6 +45,7 @@ class Database:
         self._pool_size = pool_size
         self._engine: AsyncEngine | None = None
         self._reading: AsyncEngine | None = None
+        self._directs: list[Direct] = []
         self._log = structlog.get_logger(__name__)
 
     @property
@@ -77,6 +78,7 @@ class Database:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
+                await asyncio.gather(*(direct.aclose() for direct in self._directs))
                 while _in_use(engine):  # noqa: ASYNC110 - the pool tells nobody
                     await asyncio.sleep(CLOSE_POLL)
         await engine.dispose()
@@ -94,6 +96,12 @@ class Database:
             raise RuntimeError("the database is not started")
         async with AsyncSession(self._reading, expire_on_commit=False, autoflush=False) as session:
             yield session
+
+    def direct(self) -> Direct:
+        """Return a connection beside the pool for one worker's hot statements; it is opened when it is needed."""
+        direct = Direct({**self._conninfo(), "options": ABANDONED})
+        self._directs.append(direct)
+        return direct
 
     async def check(self) -> str | None:
         """For readiness: None when the database answers."""
@@ -164,9 +172,7 @@ def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
     An idle connection has nothing to read, except the end of the stream: a look at the socket costs
     microseconds where SQLAlchemy's pre-ping costs a round trip for each transaction.
     """
-    poll = select.poll()
-    poll.register(connection.driver_connection.fileno(), select.POLLIN)
-    if poll.poll(0):
+    if not is_silent(connection.driver_connection.fileno()):
         raise exc.InvalidatePoolError("the server closed the connection")
 
 

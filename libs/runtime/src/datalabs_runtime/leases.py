@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
-from sqlalchemy import CTE, Float, bindparam, select, text, update
+from sqlalchemy import Float, bindparam, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -40,6 +40,11 @@ _ACQUIRE = text(
     RETURNING epoch
     """
 ).bindparams(bindparam("ttl", type_=Float))
+
+PROOF: Final = """
+    SELECT epoch FROM leases WHERE name = %(lease)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+"""
+"""Has a row while the epoch is ours; as in `Lease.guard` the row stays locked against a new holder until the end."""
 
 
 class LeaseLostError(Exception):
@@ -105,18 +110,9 @@ class Lease:
             raise LeaseLostError(f"{self.name} has passed to {row.holder if row else 'nobody'}")
         yield
 
-    def proof(self) -> CTE:
-        """Return what has a row while the epoch is ours, to guard a statement that is a transaction by itself.
-
-        As in `guard`, the row stays locked against a new holder until the transaction ends.
-        """
-        columns = self._table.c
-        ours = (
-            columns.name == self._lease,
-            columns.epoch == self.epoch,
-            columns.holder == self.holder,
-        )
-        return select(columns.epoch).where(*ours).with_for_update(read=True).cte("proof")
+    def proof(self) -> dict[str, Any]:
+        """Return the parameters of `PROOF`: what guards a statement that is a transaction by itself."""
+        return {"lease": self._lease, "epoch": self.epoch, "holder": self.holder}
 
     def lost(self) -> "LeaseLostError":
         """Note that a proof failed, and return the error to raise."""

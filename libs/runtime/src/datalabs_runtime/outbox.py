@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -11,18 +11,7 @@ from typing import Any, cast
 import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge, Histogram
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    CursorResult,
-    Table,
-    any_,
-    delete,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Table, delete
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,7 +23,7 @@ from datalabs_runtime.clock import Clock, SystemClock
 from datalabs_runtime.database import Database
 from datalabs_runtime.facts import headers_of, new_event_id
 from datalabs_runtime.inbox import Inbox
-from datalabs_runtime.leases import Lease, LeaseLostError
+from datalabs_runtime.leases import PROOF, Lease, LeaseLostError
 from datalabs_runtime.messaging import Messaging
 from datalabs_runtime.rpc import SECONDS
 from datalabs_runtime.tables import OUTBOX_CHANNEL, ServiceBase
@@ -68,6 +57,15 @@ PUBLISHED = Counter("datalabs_outbox_published_total", "Facts published.")
 FAILED = Counter("datalabs_outbox_failures_total", "Attempts to publish that failed.")
 PENDING = Gauge("datalabs_outbox_pending", "Facts read but not yet published.")
 LAG = Histogram("datalabs_outbox_lag_seconds", "From the commit to the stream.", buckets=SECONDS)
+
+_READ = """
+    SELECT id, subject, entity, revision, headers, body, created_at FROM outbox
+    WHERE published_at IS NULL ORDER BY id LIMIT %(most)s
+"""
+_MARK = f"""
+    WITH proof AS ({PROOF})
+    UPDATE outbox SET published_at = now() WHERE id = ANY(%(ids)s) AND EXISTS (SELECT FROM proof) RETURNING id
+"""  # noqa: S608 - of constants
 
 
 class Outbox:
@@ -164,6 +162,7 @@ class OutboxRelay:
         self.wake = asyncio.Event()
         self._calm = calm
         self._database = database
+        self._direct = database.direct()
         self._table: Any = base.Outbox.__table__
         self._inbox = Inbox(base)
         self._messaging = messaging
@@ -240,20 +239,9 @@ class OutboxRelay:
         async for _ in self._database.listen(OUTBOX_CHANNEL):
             self.wake.set()
 
-    async def _read(self) -> Sequence[_Waiting]:
-        columns = self._table.c
-        statement = (
-            select(
-                columns.id, columns.subject, columns.entity, columns.revision, columns.headers, columns.body,
-                columns.created_at,
-            )
-            .where(columns.published_at.is_(None))
-            .order_by(columns.id)
-            .limit(BATCH)
-        )  # fmt: skip
-        async with self._database.reading() as session:
-            rows = (await session.execute(statement)).mappings().all()
-        return [_Waiting(**row) for row in rows]
+    async def _read(self) -> list[_Waiting]:
+        rows = await self._direct.run(_READ, {"most": BATCH})
+        return [_Waiting(**row._asdict()) for row in rows]
 
     async def _publish(self, rows: list[_Waiting], published: list[int], slots: asyncio.Semaphore) -> None:
         """Publish one entity's facts in the order of their revisions; the first failure ends it."""
@@ -275,18 +263,7 @@ class OutboxRelay:
 
     async def _mark(self, ids: list[int]) -> None:
         """Note what was published, if we still lead: one statement, a transaction by itself."""
-        proof = self.lease.proof()
-        statement = (
-            update(self._table)
-            .where(
-                self._table.c.id == any_(literal(ids, ARRAY(BigInteger))),
-                select(proof.c.epoch).exists(),
-            )
-            .values(published_at=func.now())
-        )
-        async with self._database.reading() as session:
-            result = cast(CursorResult[Any], await session.execute(statement))
-        if not result.rowcount:
+        if not await self._direct.run(_MARK, {"ids": ids, **self.lease.proof()}):
             raise self.lease.lost()
 
     async def _housekeep(self) -> None:
