@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DataError, OperationalError
 
 from datalabs_contracts.problems import ProblemCode, ProblemError
 from datalabs_contracts.volumes import ReleaseVolumes, VolumeKind, VolumesQuery
@@ -47,6 +48,37 @@ async def test_many_labs_of_one_person_at_once_share_one_home(desk: Any) -> None
     assert len({each.mounts[0].source for each in prepared}) == 1
     assert len({each.mounts[1].source for each in prepared}) == len(labs)
     assert len(await desk.facts()) == 1 + len(labs)
+
+
+async def test_labs_prepared_at_once_share_a_statement_and_none_pays_for_anothers_fault(desk: Any) -> None:
+    await desk.prepare(lab_id=OTHER, volumes=["scratch"])
+    await desk.volumes.release(ReleaseVolumes(lab_id=OTHER))
+    fresh, again, gone, odd = await asyncio.gather(
+        desk.prepare(volumes=["scratch"]),
+        desk.prepare(volumes=["scratch"], attempt=2),
+        desk.prepare(lab_id=OTHER, volumes=["scratch"]),
+        desk.prepare(lab_id="n5x9z4cdef", volumes=["scratch"], uid=2**70),
+        return_exceptions=True,
+    )
+    assert fresh == again
+    assert isinstance(gone, ProblemError)
+    assert isinstance(odd, DataError)
+    assert await desk.facts() == ["volume.created", "volume.released", "volume.created"]
+    assert [folder.name for folder in desk.layout.scratches.iterdir() if folder.name != OTHER] == [LAB]
+
+
+async def test_while_the_database_is_away_nothing_is_made_and_afterwards_all_is(
+    desk: Any, platform: Any
+) -> None:
+    await desk.prepare()
+    labs = [LAB[:-1] + letter for letter in "efgh"]
+    await asyncio.to_thread(platform.postgres.kill)
+    refused = await asyncio.gather(*(desk.prepare(lab_id=lab) for lab in labs), return_exceptions=True)
+    assert {type(error) for error in refused} == {OperationalError}
+    assert [folder.name for folder in desk.layout.scratches.iterdir()] == [LAB]
+    await asyncio.to_thread(platform.postgres.start)
+    await asyncio.gather(*(desk.prepare(lab_id=lab) for lab in labs))
+    assert len(await desk.facts()) == 2 + len(labs)
 
 
 async def test_a_batch_lab_may_want_less(desk: Any) -> None:

@@ -18,9 +18,6 @@ from sqlalchemy import exc
 
 Connection = psycopg.AsyncConnection[Any]
 
-ITEMS_FAULTS = (exc.DataError, exc.IntegrityError, exc.ProgrammingError, exc.InternalError)
-"""Errors that lie in what was to be written, not in the database: of a batch, each by itself may fare better."""
-
 
 class Direct:
     """One connection in autocommit, opened when it is needed and again when it broke; its users take turns."""

@@ -1,6 +1,7 @@
 """All of storage's SQL. A store works within the transaction of the session that it is given."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +11,45 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_contracts.datalabs import Collection
 from datalabs_contracts.volumes import Volume, VolumeKind
+from datalabs_runtime.direct import Direct
 from datalabs_storage.models import StoredCollection
 from datalabs_storage.tables import collections, starters, volumes
+
+# Data-modifying WITH clauses see the same snapshot: `old` is what was there before. The default of `created_at`, which
+# wakes the relay, is SQLAlchemy's and has to be said here.
+_ADD_SCRATCHES = """
+    WITH asked AS (
+        SELECT * FROM json_to_recordset(%(asked)s::json) AS asked(
+            id text, owner text, name text, uid bigint, revision bigint, made_at timestamptz,
+            event_id text, subject text, entity text, headers jsonb, body text
+        )
+    ), made AS (
+        INSERT INTO volumes (id, kind, owner, name, uid, revision, created_at)
+        SELECT id, 'scratch', owner, name, uid, revision, made_at FROM asked ORDER BY name
+        ON CONFLICT DO NOTHING RETURNING id
+    ), told AS (
+        INSERT INTO outbox (event_id, subject, entity, revision, headers, body, created_at)
+        SELECT event_id, subject, entity, revision, headers, convert_to(body, 'UTF8'),
+            (SELECT now() FROM pg_notify('outbox', ''))
+        FROM asked JOIN made USING (id)
+    )
+    SELECT old.name FROM asked JOIN volumes AS old ON old.kind = 'scratch' AND old.name = asked.name
+    WHERE old.released_at IS NOT NULL
+"""
+
+
+async def add_scratches(direct: Direct, asked: Sequence[tuple[Volume, Mapping[str, Any]]]) -> set[str]:
+    """Insert those scratches that are not there, each with its event; return the labs whose scratch was released."""
+    rows = [
+        {
+            **event,
+            "body": event["body"].decode(),
+            **volume.model_dump(mode="json", include={"id", "owner", "name", "uid", "revision"}),
+            "made_at": volume.created_at.isoformat(),
+        }
+        for volume, event in asked
+    ]
+    return {row.name for row in await direct.run(_ADD_SCRATCHES, {"asked": json.dumps(rows)})}
 
 
 def _volume(row: Row[Any]) -> Volume:
@@ -45,12 +83,6 @@ class Store:
         which = (volumes.c.kind == VolumeKind.HOME) & (volumes.c.owner == owner)
         row = (await self._session.execute(select(volumes).where(which))).one_or_none()
         return _volume(row) if row else None
-
-    async def scratch(self, lab_id: str) -> tuple[Volume, bool] | None:
-        """Return a lab's scratch and whether it was released."""
-        which = (volumes.c.kind == VolumeKind.SCRATCH) & (volumes.c.name == lab_id)
-        row = (await self._session.execute(select(volumes).where(which))).one_or_none()
-        return (_volume(row), row.released_at is not None) if row else None
 
     async def volumes_of(self, owner: str, limit: int) -> list[Volume]:
         """Return somebody's volumes, the home first, then scratches, newest first."""

@@ -5,6 +5,7 @@ import builtins
 from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,9 +25,10 @@ from datalabs_contracts.volumes import (
     VolumesQuery,
 )
 from datalabs_runtime.clock import Clock
-from datalabs_runtime.database import Database
+from datalabs_runtime.database import Database, of_one
 from datalabs_runtime.inbox import Inbox
 from datalabs_runtime.outbox import Outbox
+from datalabs_runtime.together import Together
 from datalabs_storage.collections import Collections
 from datalabs_storage.disk import Disk
 from datalabs_storage.errors import StrangeFolderError, VolumeUnavailableError
@@ -35,7 +37,7 @@ from datalabs_storage.measuring import TooLargeError, measure
 from datalabs_storage.models import Layout
 from datalabs_storage.removal import ForeignFileSystemError, remove_tree
 from datalabs_storage.starters import copy_starters
-from datalabs_storage.store import Store
+from datalabs_storage.store import Store, add_scratches
 
 HOME_TARGET = "/media/home"
 SCRATCH_TARGET = "/media/scratch"
@@ -77,6 +79,10 @@ class VolumeKeeper:
         self._measure_every = measure_every
         self._measure_at_most = measure_at_most
         self._home_bytes = home_mib * 2**20 or None
+        self._homes: dict[str, int] = {}
+        self._direct = database.direct()
+        self._add_scratch = Together(self._add_scratches, apart=of_one)
+        self._make_folder = Together(_make_folders)
         self._measuring: dict[str, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
         self.something_released = asyncio.Event()
@@ -163,26 +169,34 @@ class VolumeKeeper:
         await asyncio.gather(*self._measuring.values(), return_exceptions=True)
 
     async def _home(self, request: PrepareVolumes) -> Mount:
-        async with self._database.reading() as session:
-            volume = await Store(session).home(request.owner)
-        if volume is None:
-            await self._add(VolumeKind.HOME, "home", request)
-        elif volume.uid != request.uid:
-            raise VolumeUnavailableError(f"The home of {request.owner} belongs to another uid.")
+        # A home stays for ever, so one that was seen once need not be looked up with every launch.
+        if self._homes.get(request.owner) != request.uid:
+            async with self._database.reading() as session:
+                volume = await Store(session).home(request.owner)
+            if volume is None:
+                await self._add_home(request)
+            elif volume.uid != request.uid:
+                raise VolumeUnavailableError(f"The home of {request.owner} belongs to another uid.")
+            else:
+                self._homes[request.owner] = request.uid
         path = await self._own_folder(self._layout.homes, request.owner, uid=request.uid)
         if request.starters and request.starters_name:
             await self._give_starters(path, request)
         return Mount(source=str(path), target=HOME_TARGET, read_only=False)
 
     async def _scratch(self, request: PrepareVolumes) -> Mount:
-        async with self._database.reading() as session:
-            known = await Store(session).scratch(request.lab_id)
-        if known is None:
-            await self._add(VolumeKind.SCRATCH, request.lab_id, request)
-        elif known[1]:
+        volume = self._new(VolumeKind.SCRATCH, request.lab_id, request)
+        if await self._add_scratch((volume, self._event(VOLUME_CREATED, volume))):
             await self._renew_scratch(request)
         path = await self._own_folder(self._layout.scratches, request.lab_id, uid=request.uid)
         return Mount(source=str(path), target=SCRATCH_TARGET, read_only=False)
+
+    async def _add_scratches(
+        self, asked: "builtins.list[tuple[Volume, dict[str, Any]]]"
+    ) -> "builtins.list[bool | Exception]":
+        """Add what is missing, all at once; say of each whether it was released."""
+        released = await add_scratches(self._direct, asked)
+        return [volume.name in released for volume, _ in asked]
 
     async def _renew_scratch(self, request: PrepareVolumes) -> None:
         """Take a scratch that was released back into use, empty.
@@ -199,8 +213,14 @@ class VolumeKeeper:
             self._tell(session, VOLUME_CREATED, volume)
         self.something_released.set()
 
-    async def _add(self, kind: VolumeKind, name: str, request: PrepareVolumes) -> None:
-        volume = Volume(
+    async def _add_home(self, request: PrepareVolumes) -> None:
+        volume = self._new(VolumeKind.HOME, "home", request)
+        async with self._database.transaction() as session:
+            if await Store(session).add_volume(volume):
+                self._tell(session, VOLUME_CREATED, volume)
+
+    def _new(self, kind: VolumeKind, name: str, request: PrepareVolumes) -> Volume:
+        return Volume(
             id=new_lab_id(),
             kind=kind,
             owner=request.owner,
@@ -209,14 +229,10 @@ class VolumeKeeper:
             revision=1,
             created_at=self._clock.now(),
         )
-        async with self._database.transaction() as session:
-            if await Store(session).add_volume(volume):
-                self._tell(session, VOLUME_CREATED, volume)
 
-    @staticmethod
-    async def _own_folder(parent: Path, name: str, *, uid: int) -> Path:
+    async def _own_folder(self, parent: Path, name: str, *, uid: int) -> Path:
         try:
-            return await asyncio.to_thread(make_own, parent, name, uid=uid)
+            return await self._make_folder((parent, name, uid))
         except (OSError, StrangeFolderError) as error:
             log.error("volumes.no_folder", folder=str(parent / name), uid=uid, reason=str(error))  # noqa: TRY400
             raise VolumeUnavailableError(f"The folder {name} cannot be used: {_reason(error)}.") from error
@@ -263,10 +279,27 @@ class VolumeKeeper:
             log.exception("volumes.not_measured", volume=volume.id)
 
     def _tell(self, session: AsyncSession, event: EventType, volume: Volume) -> None:
-        fact = VolumeFact(
+        self._outbox.add(session, event, volume.id, self._fact(volume), revision=volume.revision)
+
+    def _event(self, event: EventType, volume: Volume) -> dict[str, Any]:
+        return self._outbox.row(event, volume.id, self._fact(volume), revision=volume.revision)
+
+    def _fact(self, volume: Volume) -> VolumeFact:
+        return VolumeFact(
             volume=self._bounded(volume), revision=volume.revision, owner=volume.owner, actor=SELF
         )
-        self._outbox.add(session, event, volume.id, fact, revision=volume.revision)
+
+
+async def _make_folders(asked: list[tuple[Path, str, int]]) -> list[Path | Exception]:
+    """Make folders in one visit of a thread: the visit costs more than a folder."""
+    return await asyncio.to_thread(lambda: [_make_folder(*one) for one in asked])
+
+
+def _make_folder(parent: Path, name: str, uid: int) -> Path | Exception:
+    try:
+        return make_own(parent, name, uid=uid)
+    except (OSError, StrangeFolderError) as error:
+        return error
 
 
 def _reason(error: Exception) -> str:
