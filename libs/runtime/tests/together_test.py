@@ -87,3 +87,15 @@ async def test_what_is_nobodys_fault_is_not_tried_again() -> None:
     answers = await asyncio.gather(*(together(number) for number in (2, 4)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [ConnectionError, ConnectionError]
     assert work.batches == [[2, 4]]
+
+
+async def test_with_a_pause_those_who_come_a_moment_later_go_along() -> None:
+    work = Counter()
+    work.gate.set()
+    together = Together(work, pause=0.02)
+    first = asyncio.create_task(together(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await together(4) == 8
+    assert await first == 4
+    assert work.batches == [[2, 4]]

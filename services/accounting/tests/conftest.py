@@ -115,7 +115,9 @@ async def books(database: Any, clock: FakeClock) -> Books:
         database=db,
         clock=clock,
         launcher=launcher,
-        ledger=Ledger(database=db, inbox=Inbox(Base), outbox=Outbox(Base, "accounting", clock=clock)),
+        ledger=Ledger(
+            database=db, inbox=Inbox(Base), outbox=Outbox(Base, "accounting", clock=clock), pause=0
+        ),
         reservations=reservations,
         usage=Usage(database=db, clock=clock, reservations=reservations),
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import DataError, OperationalError
 
 from datalabs_contracts.labs import LabState
 from datalabs_contracts.usage import UsageBy, UsageQuery
@@ -90,6 +91,45 @@ async def test_a_restart_is_a_second_attempt_of_one_lab(books: Any) -> None:
     assert (row.name, row.size) == ("Renamed", "large")
     sizes = (await usage(books, by=UsageBy.SIZE)).items
     assert [(one.size, one.seconds) for one in sizes] == [("large", 30), ("small", 60)]
+
+
+async def test_starts_that_come_together_are_written_once_each_and_none_pays_for_anothers_fault(
+    books: Any,
+) -> None:
+    began = books.clock.now()
+    labs = [books.lab(started_at=began) for _ in range(5)]
+    ended = books.ended(began, 0, id=labs[0].id)
+    await books.take(ended)
+    odd = books.lab(started_at=began, revision=2**70)
+    facts = [(lab, f"start-{lab.id}") for lab in (*labs, odd, *labs)]
+    later = labs[1].model_copy(update={"cores": 2.0, "revision": 7})
+    taken = await asyncio.gather(
+        *(books.take(lab, event_id) for lab, event_id in facts),
+        books.take(later, "later"),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in taken if one is not None] == [DataError]
+    await books.clock.advance(10)
+    running = {row.lab: (row.running, row.core_seconds) for row in (await usage(books)).items}
+    assert running == {
+        labs[0].id: (False, 0),
+        labs[1].id: (True, 20),
+        **{lab.id: (True, 5) for lab in labs[2:]},
+    }
+
+
+async def test_starts_that_met_no_database_are_written_when_they_come_again(
+    books: Any, platform: Any
+) -> None:
+    labs = [books.lab(started_at=books.clock.now()) for _ in range(3)]
+    await books.take(labs[0], "first")
+    await asyncio.to_thread(platform.postgres.kill)
+    lost = await asyncio.gather(*(books.take(lab, lab.id) for lab in labs), return_exceptions=True)
+    assert {type(error) for error in lost} == {OperationalError}
+    await asyncio.to_thread(platform.postgres.start)
+    for _ in range(2):
+        assert await asyncio.gather(*(books.take(lab, lab.id) for lab in labs)) == [None] * 3
+    assert (await usage(books)).total.labs == 3
 
 
 LIVES = st.lists(

@@ -16,7 +16,8 @@ class Together(Generic[ItemT, ReplyT]):
     """Collects what comes while the last batch is being worked on; alone, an item waits for nobody.
 
     `work` takes the items of a batch in their order and returns for each its reply or the error to raise. Errors that
-    `apart` says are one item's fault do not end the batch: then each item is tried by itself.
+    `apart` says are one item's fault do not end the batch: then each item is tried by itself. Where nobody waits for the
+    reply, a batch gathers company for `pause` seconds.
     """
 
     def __init__(
@@ -25,10 +26,12 @@ class Together(Generic[ItemT, ReplyT]):
         *,
         most: int = MOST,
         apart: Callable[[Exception], bool] | None = None,
+        pause: float = 0.0,
     ) -> None:
         self._work = work
         self._most = most
         self._apart = apart
+        self._pause = pause
         self._waiting: list[tuple[ItemT, asyncio.Future[ReplyT]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -46,6 +49,8 @@ class Together(Generic[ItemT, ReplyT]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._pause and len(self._waiting) < self._most:
+                    await asyncio.sleep(self._pause)
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._do([(item, future) for item, future in batch if not future.cancelled()])
         finally:

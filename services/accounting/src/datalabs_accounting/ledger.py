@@ -9,43 +9,55 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_accounting.models import Attempt
 from datalabs_accounting.store import Store
+from datalabs_accounting.store.rush import attempt_word, start_attempts
 from datalabs_contracts.events import USAGE_RECORDED
 from datalabs_contracts.labs import Lab, LabFact
 from datalabs_contracts.streams import ACCOUNTING_LEDGER
 from datalabs_contracts.usage import UsageEntry, UsageFact
-from datalabs_runtime.database import Database
+from datalabs_runtime.database import Database, of_one
 from datalabs_runtime.inbox import Inbox
 from datalabs_runtime.outbox import Outbox
+from datalabs_runtime.together import Together
 
 log = structlog.get_logger()
 
 SELF = "service:accounting"
+GATHERING = 0.05
+"""Seconds in which starts gather, to be written together: nobody waits for the ledger, in a rush they are many."""
 
 
 class Ledger:
     """Takes labs' events in."""
 
-    def __init__(self, *, database: Database, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(self, *, database: Database, inbox: Inbox, outbox: Outbox, pause: float = GATHERING) -> None:
         self._database = database
+        self._direct = database.direct()
+        self._start = Together(self._start_all, apart=of_one, pause=pause)
         self._inbox = inbox
         self._outbox = outbox
 
     async def take(self, event_id: str, fact: LabFact) -> None:
         """Enter what one event tells of its attempt; the same event again changes nothing."""
         lab = fact.lab
-        if not lab.state.ended and lab.started_at is None:
-            return  # on its way up, nothing runs yet: most facts of a launch, and none has an effect to make once
+        if lab.state.ended:
+            await self._end(event_id, lab)
+        elif lab.started_at is not None:
+            await self._start((event_id, _attempt(lab)))
+        # Otherwise it is on its way up and nothing runs yet: such facts have no effect to make once.
+
+    async def _start_all(self, starts: list[tuple[str, Attempt]]) -> list[None]:
+        await start_attempts(self._direct, starts, consumer=ACCOUNTING_LEDGER.name)
+        return [None] * len(starts)
+
+    async def _end(self, event_id: str, lab: Lab) -> None:
         async with self._database.transaction() as session:
             if not await self._inbox.first_time(session, event_id, ACCOUNTING_LEDGER.name):
                 return
             store = Store(session)
             # Start and end of one attempt may be handled side by side: one after the other, please.
-            await store.lock(f"attempt:{lab.id}:{lab.attempt}")
-            if lab.state.ended:
-                await store.release(lab.id, lab.attempt)
-                await self._close(session, lab)
-            elif lab.started_at is not None and not await store.has_entry(lab.id, lab.attempt):
-                await store.open(_attempt(lab))
+            await store.lock(attempt_word(lab.id, lab.attempt))
+            await store.release(lab.id, lab.attempt)
+            await self._close(session, lab)
 
     async def _close(self, session: AsyncSession, lab: Lab) -> None:
         store = Store(session)

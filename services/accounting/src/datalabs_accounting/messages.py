@@ -18,6 +18,9 @@ from datalabs_contracts.usage import (
 )
 from datalabs_runtime.messaging import Call, Event, Messaging
 
+GATHERED = 64
+"""Facts at once: starts of labs wait a moment for one another, to be written together."""
+
 
 def register(messaging: Messaging, *, ledger: Ledger, reservations: Reservations, usage: Usage) -> None:
     """Serve accounting's operations and consume labs' events."""
@@ -50,4 +53,4 @@ def register(messaging: Messaging, *, ledger: Ledger, reservations: Reservations
     messaging.serve(rpc.GET_PERSON_LIMITS, get_person_limits)
     messaging.serve(rpc.SET_LIMITS, set_limits)
     messaging.serve(rpc.GET_USAGE, get_usage)
-    messaging.consume(ACCOUNTING_LEDGER, lab_changed)
+    messaging.consume(ACCOUNTING_LEDGER, lab_changed, workers=GATHERED)

@@ -7,12 +7,13 @@ import structlog
 from datalabs_accounting.errors import NobodysUsageError, OperatorsOnlyError, QuotaExceededError
 from datalabs_accounting.models import UNLIMITED, Holding, Maxima, Override, Reservation
 from datalabs_accounting.store import Store
+from datalabs_accounting.store.rush import held_of, hold, holdings_of, lock, owner_word
 from datalabs_contracts.base import Nothing
 from datalabs_contracts.labs import Amounts, LabsQuery, LabState, Limits
 from datalabs_contracts.rpc import LIST_LABS
 from datalabs_contracts.usage import LimitsBody, LimitsQuery, PersonLimits, Release, Reserve, SetLimits
 from datalabs_runtime.clock import Clock
-from datalabs_runtime.database import Database
+from datalabs_runtime.database import Database, of_one
 from datalabs_runtime.identity import Identity
 from datalabs_runtime.rpc import RpcClient
 from datalabs_runtime.together import Together
@@ -35,7 +36,8 @@ class Reservations:
         self._rpc = rpc
         self._default = default
         self._grace = grace
-        self._together = Together(self._reserve_all)
+        self._direct = database.direct()
+        self._together = Together(self._reserve_all, apart=of_one)
 
     async def reserve(self, request: Reserve) -> Limits:
         """Reserve for one attempt; return the limits with it counted. Again: the same answer, nothing more held.
@@ -51,14 +53,13 @@ class Reservations:
         keys = [Reservation(lab_id=one.lab_id, attempt=one.attempt) for one in requests]
         answers: list[Limits | Exception] = []
         keep: dict[Reservation, Reserve] = {}
-        async with self._database.transaction() as session:
-            store = Store(session)
+        owners = {one.owner for one in requests}
+        async with self._direct.connection() as connection, connection.transaction():
             # Other people's launches go on side by side; operators have no limits and wait for nobody.
-            for owner in sorted({one.owner for one in requests if not one.unlimited}):
-                await store.lock(f"owner:{owner}")
-            holdings = {owner: await store.holding(owner) for owner in {one.owner for one in requests}}
+            await lock(connection, {owner_word(one.owner) for one in requests if not one.unlimited})
+            holdings = await holdings_of(connection, owners)
+            held = await held_of(connection, keys)
             used = {owner: holding.used for owner, holding in holdings.items()}
-            held = await store.held(keys)
             for key, request in zip(keys, requests, strict=True):
                 owner = request.owner
                 maxima = UNLIMITED if request.unlimited else holdings[owner].override.over(self._default)
@@ -72,7 +73,7 @@ class Reservations:
                     held.add(key)
                 keep[key] = request
                 answers.append(maxima.limits(used[owner]))
-            await store.hold(list(keep.values()), at=self._clock.now())
+            await hold(connection, list(keep.values()), at=self._clock.now())
         return answers
 
     async def release(self, request: Release) -> Nothing:
@@ -110,7 +111,7 @@ class Reservations:
         )
         async with self._database.transaction() as session:
             store = Store(session)
-            await store.lock(f"owner:{request.owner}")
+            await store.lock(owner_word(request.owner))
             await store.set_override(request.owner, own)
             holding = await store.holding(request.owner)
         log.info("limits.set", owner=request.owner, by=caller.username, **request.own.model_dump())

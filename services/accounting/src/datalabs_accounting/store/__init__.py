@@ -1,6 +1,5 @@
 """All of accounting's SQL. A store works within the transaction of the session that it is given."""
 
-from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -16,7 +15,6 @@ from sqlalchemy import (
     and_,
     cast,
     delete,
-    exists,
     func,
     literal,
     or_,
@@ -39,7 +37,7 @@ from datalabs_accounting.models import (
 )
 from datalabs_accounting.tables import ledger, overrides, reservations, running
 from datalabs_contracts.labs import Amounts
-from datalabs_contracts.usage import Reserve, UsageBy
+from datalabs_contracts.usage import UsageBy
 
 KEYS = ("lab_id", "attempt")
 LIFE = ("lab_id", "attempt", "name", "datalab", "size", "cores", "memory_mib", "started_at")
@@ -57,22 +55,6 @@ class Store:
     async def lock(self, what: str) -> None:
         """Let transactions that lock the same word go one after the other; freed when this one ends."""
         await self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
-
-    async def has_entry(self, lab_id: str, attempt: int) -> bool:
-        """Whether the ledger has this attempt, and so its end."""
-        entry = exists().where(ledger.c.lab_id == lab_id, ledger.c.attempt == attempt)
-        return bool((await self._session.execute(select(entry))).scalar_one())
-
-    async def open(self, attempt: Attempt) -> None:
-        """Note that an attempt runs; the highest revision is believed."""
-        insert = upsert(running).values(**_columns(attempt, running))
-        changed = {
-            column.name: insert.excluded[column.name] for column in running.c if not column.primary_key
-        }
-        statement = insert.on_conflict_do_update(
-            index_elements=KEYS, set_=changed, where=running.c.revision < insert.excluded.revision
-        )
-        await self._session.execute(statement)
 
     async def close(self, lab_id: str, attempt: int) -> None:
         """Forget that an attempt runs."""
@@ -111,33 +93,6 @@ class Store:
                 cores=row.max_cores,
                 memory_mib=row.max_memory_mib,
             ),
-        )
-
-    async def held(self, keys: Collection[Reservation]) -> set[Reservation]:
-        """Return which of these attempts hold already."""
-        wanted = [(key.lab_id, key.attempt) for key in keys]
-        columns = reservations.c.lab_id, reservations.c.attempt
-        rows = await self._session.execute(select(*columns).where(tuple_(*columns).in_(wanted)))
-        return {Reservation(lab_id=row.lab_id, attempt=row.attempt) for row in rows}
-
-    async def hold(self, requests: Sequence[Reserve], *, at: datetime) -> None:
-        """Write reservations down, or confirm those that stand."""
-        if not requests:
-            return
-        rows = [
-            {
-                "lab_id": request.lab_id,
-                "attempt": request.attempt,
-                "owner": request.owner,
-                "labs": request.amounts.labs,
-                "cores": request.amounts.cores,
-                "memory_mib": request.amounts.memory_mib,
-                "confirmed_at": at,
-            }
-            for request in requests
-        ]
-        await self._session.execute(
-            upsert(reservations).on_conflict_do_update(index_elements=KEYS, set_={"confirmed_at": at}), rows
         )
 
     async def release(self, lab_id: str, attempt: int) -> None:
