@@ -11,7 +11,7 @@ from datalabs_launcher.errors import LauncherError
 from datalabs_launcher.models import LabRecord
 
 T = TypeVar("T")
-STEPS_AT_ONCE = 8
+STEPS_AT_ONCE = 48
 """Steps at once; a little more than the database has connections."""
 
 

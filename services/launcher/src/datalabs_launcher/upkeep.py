@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from datalabs_contracts.events import LAB_DELETED
 from datalabs_contracts.labs import Seen
 from datalabs_contracts.problems import ProblemError
-from datalabs_launcher import metrics
+from datalabs_launcher import metrics, stepping
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.journal import Change, Journal
@@ -82,17 +82,23 @@ class Upkeep:
         async with self._database.reading() as session:
             open_ones = await labs.to_look_at(session)
         now, known = self._clock.now(), self._looked
-        self._looked = {lab_id: known[lab_id] for lab_id, _, _ in open_ones if lab_id in known}
+        self._looked = {lab_id: known[lab_id] for lab_id, *_ in open_ones if lab_id in known}
         due = [
             (lab_id, job_id)
-            for lab_id, job_id, minutes in open_ones
-            if lab_id not in known or now - known[lab_id] >= timedelta(minutes=minutes) / LOOKS_PER_IDLE
+            for lab_id, job_id, minutes, used_at in open_ones
+            if now - self._last_sign(lab_id, used_at) >= timedelta(minutes=minutes) / LOOKS_PER_IDLE
         ]
         for first in range(0, len(due), LOOKS_AT_ONCE):
             some = due[first : first + LOOKS_AT_ONCE]
             await self._note_use(dict(await asyncio.gather(*(self._look(*one) for one in some))))
             if len(due) > first + LOOKS_AT_ONCE:
                 await asyncio.sleep(LOOKS_AT_ONCE / LOOKS_A_SECOND)
+
+    def _last_sign(self, lab_id: str, used_at: datetime | None) -> datetime:
+        """Return when a lab was looked at or seen in use last: what just became ready need not be asked yet."""
+        never = datetime.min.replace(tzinfo=UTC)
+        used = never if used_at is None else stepping.moved(self._clock, used_at)
+        return max(self._looked.get(lab_id, never), used)
 
     async def _look(self, lab_id: str, job_id: str) -> tuple[str, datetime | None]:
         """Return when a lab was seen in use: now, or None."""

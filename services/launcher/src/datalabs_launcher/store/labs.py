@@ -285,16 +285,18 @@ async def held_together(session: AsyncSession) -> list[Held]:
     ]
 
 
-async def to_look_at(session: AsyncSession) -> list[tuple[str, str, int]]:
-    """Return the labs that end when nobody uses them, each with its job and after how many minutes."""
-    columns = LABS.c.id, LABS.c.job_id, LABS.c.idle_minutes
+async def to_look_at(session: AsyncSession) -> list[tuple[str, str, int, datetime | None]]:
+    """Return the labs that end when nobody uses them: each with its job, after how many minutes, when last used."""
+    columns = LABS.c.id, LABS.c.job_id, LABS.c.idle_minutes, LABS.c.last_active_at
     found = select(*columns).where(
         text("labs.state IN ('ready', 'unreachable')"),
         LABS.c.idle_minutes > 0,
         LABS.c.kind != Kind.BATCH,
         LABS.c.job_id.is_not(None),
     )
-    return [(row.id, row.job_id, row.idle_minutes) for row in await session.execute(found)]
+    return [
+        (row.id, row.job_id, row.idle_minutes, row.last_active_at) for row in await session.execute(found)
+    ]
 
 
 async def ready_after(session: AsyncSession, lab_id: str, *, limit: int) -> list[LabRecord]:
