@@ -19,7 +19,7 @@ from datalabs_runtime.clock import Clock
 
 PAUSE_SECONDS = 0.02
 """Pause before the scheduler is asked again whether it can start one more."""
-ON_THEIR_WAY = 16
+ON_THEIR_WAY = 4
 """Labs that have their turn and are not handed over yet: the scheduler cannot count what it has not seen."""
 FORGOTTEN = timedelta(seconds=2)
 """A lab that has not been handed over so long after its turn does not hold the others up."""

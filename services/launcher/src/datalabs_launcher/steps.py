@@ -12,7 +12,7 @@ from datalabs_launcher.models import LabRecord
 
 T = TypeVar("T")
 STEPS_AT_ONCE = 48
-"""Steps at once; a little more than the database has connections."""
+"""Steps at once: what they write at the same time goes to the database together, on few connections."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class StepInterruptedError(LauncherError):
 class Interrupts:
     """Lets a request to end a lab cut short what its current step waits for.
 
-    A step is taken in one of `slots`, so that a crowd of labs does not exhaust the database's connections; while it
+    A step is taken in one of `slots`, so that a crowd of labs does not hold up requests; while it
     waits for others it gives its slot away.
     """
 
