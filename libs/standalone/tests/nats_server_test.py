@@ -150,7 +150,7 @@ async def test_a_changed_declaration_is_brought_to_the_server(platform: Platform
     await admin.jetstream().add_consumer("EVENTS", config.evolve(ack_wait=99))
     await admin.jetstream().delete_consumer("EVENTS", "observer-history")
     await topology.declare([platform.nats.url], password=platform.nats.passwords["topology"])
-    assert (await admin.jetstream().consumer_info("EVENTS", "accounting-ledger")).config.ack_wait == 30
+    assert (await admin.jetstream().consumer_info("EVENTS", "accounting-ledger")).config.ack_wait == 15
     await admin.jetstream().consumer_info("EVENTS", "observer-history")
     with pytest.raises(NotFoundError):
         await admin.jetstream().stream_info("OTHER")

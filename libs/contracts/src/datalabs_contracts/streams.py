@@ -20,14 +20,15 @@ class Stream:
 class Consumer:
     """A durable pull consumer of one service; `job` names what it does.
 
-    `traced` is off for those that only write down what passes: watching a launch must not fill its trace.
+    `traced` is off for those that only write down what passes: watching a launch must not fill its trace. What a
+    process had been given when it died, or was stopped for too long, is given again after `ack_wait`.
     """
 
     service: str
     job: str
     stream: str
     subjects: tuple[str, ...]
-    ack_wait: timedelta = timedelta(seconds=30)
+    ack_wait: timedelta = timedelta(seconds=15)
     max_ack_pending: int = 256
     traced: bool = True
 
