@@ -455,6 +455,25 @@ async def test_a_deleted_consumer_is_made_again_and_nothing_is_missed(
     assert await accounting.check() is None
 
 
+async def test_facts_of_a_rush_cost_hardly_more_messages_than_their_acknowledgements(
+    platform: Platform, launcher: Producer
+) -> None:
+    handled: list[int] = []
+
+    async def handle(event: Event) -> None:
+        handled.append(event.revision)
+
+    accounting = await ledger(platform, handle)
+    lab, facts = new_lab_id(), 60
+    before = accounting.client.stats["out_msgs"]
+    for revision in range(1, facts + 1):
+        await launcher.say(lab, revision)
+    await eventually(lambda: len(handled) == facts)
+    await until_acknowledged(accounting)
+    assert sorted(handled) == list(range(1, facts + 1))
+    assert accounting.client.stats["out_msgs"] - before < 1.5 * facts
+
+
 async def test_a_missing_stream_is_seen_by_readiness(platform: Platform, topology: Client) -> None:
     async def handle(_: Event) -> None: ...
 

@@ -1,12 +1,12 @@
 """Durable consumption of facts through FastStream: retried with delays, then dead-lettered, never lost.
 
-Middlewares run in the order Retry, Telemetry, Prometheus, LogContext: only so does a span record the error itself
+What is done around a handler runs in the order Retry, Telemetry, Prometheus, LogContext: only so does a span record the error itself
 and not the decision to try again.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -139,9 +139,8 @@ class Intake:
         return [one.consumer for one in self._consumptions.values()]
 
     def middlewares(self) -> list[Callable[..., BaseMiddleware[Any, Any]]]:
-        """Return the middlewares, outermost first."""
-        layers = (self.retry, _traced, _measured, _logged)
-        return [partial(_Layer, find=self._delivery, around=around) for around in layers]
+        """Return the middleware: the layers are in it, outermost first."""
+        return [partial(_Layers, find=self._delivery, around=(self.retry, _traced, _measured, _logged))]
 
     def consume(
         self, broker: NatsBroker, consumer: Consumer, handler: Handler, workers: int = WORKERS
@@ -266,8 +265,8 @@ def one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_ERROR]
 
 
-class _Layer(BaseMiddleware[Any, Any]):
-    """FastStream's shape of a middleware around one function."""
+class _Layers(BaseMiddleware[Any, Any]):
+    """FastStream's shape of a middleware around some functions, which share one look at the message."""
 
     def __init__(
         self,
@@ -276,7 +275,7 @@ class _Layer(BaseMiddleware[Any, Any]):
         *,
         context: Any,
         find: Callable[[Msg], Delivery],
-        around: Callable[[Handle, Delivery], Awaitable[Any]],
+        around: Sequence[Callable[[Handle, Delivery], Awaitable[Any]]],
     ) -> None:
         super().__init__(msg, context=context)
         self._find = find
@@ -285,8 +284,12 @@ class _Layer(BaseMiddleware[Any, Any]):
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Any]], Awaitable[Any]], msg: StreamMessage[Any]
     ) -> Any:
-        """Do the function's work around the rest."""
-        return await self._around(lambda: call_next(msg), self._find(msg.raw_message))
+        """Do the functions' work around the rest."""
+        delivery = self._find(msg.raw_message)
+        handle: Handle = partial(call_next, msg)
+        for layer in reversed(self._around):
+            handle = partial(layer, handle, delivery)
+        return await handle()
 
 
 async def _undecoded(message: StreamMessage[Msg]) -> StreamMessage[Msg]:

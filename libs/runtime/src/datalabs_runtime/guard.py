@@ -1,16 +1,14 @@
-"""Durable consumers that somebody deleted are noticed and made again; pulls survive it without spinning."""
+"""Durable consumers that somebody deleted are noticed and made again."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 from prometheus_client import Counter, Gauge
 
 from datalabs_contracts.streams import Consumer
@@ -23,8 +21,6 @@ REMADE = Counter(
 PENDING = Gauge("datalabs_facts_pending", "Facts that wait for a consumer.", ["consumer"])
 LOOKED_LATELY = 30.0
 """Seconds for which a look counts; the server tells of a deletion, and a reconnection is a reason to look again."""
-REST = 0.5
-"""Seconds between pulls that the server refuses."""
 
 
 class ConsumerGuard:
@@ -88,46 +84,3 @@ class ConsumerGuard:
 
     async def _deleted(self, _advisory: Msg) -> None:
         await self.ensure()
-
-
-class PatientPull:
-    """Stands between FastStream's pull loop and nats-py's subscription.
-
-    FastStream 0.7.8 asks again at once when the server refuses a pull (a consumer is gone, JetStream is still
-    starting): thousands of times a second. And a pull in flight dies unseen with the server or its consumer
-    (nats-py 2.16 waits on after "409 Consumer Deleted"): it is given up, so that the next one begins at once.
-    """
-
-    def __init__(self, inner: Any, refused: Callable[[], Awaitable[None]]) -> None:
-        self._inner = inner
-        self._refused = refused
-        self._again = asyncio.Event()
-
-    def renew(self) -> None:
-        """Give up the pull in flight."""
-        self._again.set()
-
-    async def fetch(self, batch: int = 1, timeout: float | None = None) -> list[Msg]:  # noqa: ASYNC109 - nats-py's
-        """Return messages; none when the pull was refused or given up."""
-        pulling = asyncio.ensure_future(self._inner.fetch(batch=batch, timeout=timeout))
-        renewing = asyncio.ensure_future(self._again.wait())
-        try:
-            await asyncio.wait({pulling, renewing}, return_when=asyncio.FIRST_COMPLETED)
-            if not pulling.done():
-                self._again.clear()
-                return []
-            messages: list[Msg] = pulling.result()
-        except APIError:
-            await self._refused()
-            await asyncio.sleep(REST)
-            return []
-        else:
-            return messages
-        finally:
-            renewing.cancel()
-            pulling.cancel()
-
-    async def unsubscribe(self) -> None:
-        """End the subscription."""
-        with contextlib.suppress(NatsError):
-            await self._inner.unsubscribe()

@@ -28,10 +28,11 @@ from datalabs_runtime.consuming import (
 )
 from datalabs_runtime.facts import Event, Handler
 from datalabs_runtime.following import Follower
-from datalabs_runtime.guard import ConsumerGuard, PatientPull
+from datalabs_runtime.guard import ConsumerGuard
 from datalabs_runtime.health import Health
 from datalabs_runtime.identity import Signer, Verifier
 from datalabs_runtime.permissions import inbox_of, replay_subject
+from datalabs_runtime.pulling import PatientPull
 from datalabs_runtime.rpc import RpcClient
 from datalabs_runtime.rpc_server import Call, RpcServer
 from datalabs_runtime.service import Loop
@@ -233,8 +234,8 @@ class Messaging:
         await guard.watch(self.client)
         await guard.ensure()
         await broker.start()
-        for subscriber in subscribers:
-            pull = PatientPull(subscriber.subscription, guard.ensure)
+        for subscriber, (consumer, _, workers) in zip(subscribers, self._consumed, strict=True):
+            pull = PatientPull(self.client, consumer, subscriber.subscription, guard.ensure, workers)
             subscriber.subscription = pull
             self._pulls.append(pull)
         await self.client.subscribe(replay_subject(self.service), queue=self.service, cb=self._replayed)

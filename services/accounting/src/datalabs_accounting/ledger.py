@@ -22,7 +22,7 @@ from datalabs_runtime.together import Together
 log = structlog.get_logger()
 
 SELF = "service:accounting"
-GATHERING = 0.05
+GATHERING = 0.25
 """Seconds in which starts gather, to be written together: nobody waits for the ledger, in a rush they are many."""
 
 

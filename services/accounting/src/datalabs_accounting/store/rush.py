@@ -6,7 +6,6 @@ travel as one JSON document, so that a statement's text is the same for every le
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 from datalabs_accounting.models import Attempt, Holding, Override, Reservation
@@ -133,13 +132,14 @@ async def start_attempts(direct: Direct, starts: Sequence[tuple[str, Attempt]], 
     """Note which attempts run, each event once; the highest revision is believed, and an end that is known stays."""
     rows = [
         {
-            **asdict(attempt),
+            **vars(attempt),
             "event_id": event_id,
             "started_at": attempt.started_at.isoformat(),
             "ended_at": None,
         }
         for event_id, attempt in starts
     ]
-    async with direct.connection() as connection, connection.transaction():
+    # Sent together: one round trip instead of four.
+    async with direct.connection() as connection, connection.pipeline(), connection.transaction():
         await lock(connection, {attempt_word(attempt.lab_id, attempt.attempt) for _, attempt in starts})
         await connection.execute(_START, {"starts": json.dumps(rows), "consumer": consumer})
