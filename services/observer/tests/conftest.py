@@ -16,11 +16,8 @@ async def db(database: Any) -> Database:
 
 
 @pytest.fixture
-async def history(db: Database, clock: FakeClock) -> AsyncIterator[History]:
-    part = History(database=db, clock=clock)
-    await part.start()
-    yield part
-    await part.aclose()
+def history(db: Database, clock: FakeClock) -> History:
+    return History(database=db, clock=clock)
 
 
 @pytest.fixture

@@ -142,13 +142,18 @@ class Intake:
         """Return the middleware: the layers are in it, outermost first."""
         return [partial(_Layers, find=self._delivery, around=(self.retry, _traced, _measured, _logged))]
 
+    def declare(self, consumer: Consumer, handler: Handler) -> Consumption:
+        """Note a consumer of this service, for its guard and its dead letters."""
+        if consumer.service != self.service:
+            raise ValueError(f"{consumer.name} is not a consumer of {self.service}")
+        self._consumptions[consumer.name] = Consumption(consumer=consumer, handler=handler)
+        return self._consumptions[consumer.name]
+
     def consume(
         self, broker: NatsBroker, consumer: Consumer, handler: Handler, workers: int = WORKERS
     ) -> Any:
         """Declare a consumer's handler on the broker, for so many facts at once; return FastStream's subscriber."""
-        if consumer.service != self.service:
-            raise ValueError(f"{consumer.name} is not a consumer of {self.service}")
-        self._consumptions[consumer.name] = Consumption(consumer=consumer, handler=handler)
+        self.declare(consumer, handler)
         subscriber = broker.subscriber(
             stream=JStream(consumer.stream, declare=False),
             durable=consumer.name,

@@ -86,8 +86,9 @@ def read_fact(
     sequence: int = 0,
     deliveries: int = 1,
     lenient: bool = False,
+    parsed: bool = True,
 ) -> Event:
-    """Return the fact that a message holds.
+    """Return the fact that a message holds; without `parsed` its data is left unread in `raw`.
 
     Raises `MalformedFactError`; when `lenient`, data that does not fit its type is given as it is instead, and
     an id and a time are made up where there are none.
@@ -98,8 +99,8 @@ def read_fact(
         raise MalformedFactError(f"{subject} is no fact's subject")
     entity, token, fact = (*tokens[1:], "", "", "")[:3]
     known = BY_TYPE.get(given.get(HEADER_TYPE, ""))
-    data, revision = _data(known, body, lenient=lenient)
-    if lenient:
+    data, revision = _data(known, body, lenient=lenient) if parsed else (None, 0)
+    if lenient and not (given.get(HEADER_ID) and given.get(HEADER_TIME)):
         made_up = {HEADER_ID: f"{subject}:{sequence}", HEADER_TIME: datetime.now(UTC).isoformat()}
         given = {**made_up, **given}
     try:

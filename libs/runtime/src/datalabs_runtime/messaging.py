@@ -18,6 +18,7 @@ from datalabs_contracts.base import Contract
 from datalabs_contracts.problems import Problem, ProblemCode, ProblemError
 from datalabs_contracts.rpc import HEADER_PROBLEM, Operation
 from datalabs_contracts.streams import Consumer
+from datalabs_runtime.batches import GATHER, MOST, BatchHandler, BatchReader
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.consuming import (
     HEADER_DEAD_CONSUMER,
@@ -80,6 +81,7 @@ class Messaging:
         self._server = RpcServer(service=service, verifier=verifier)
         self._intake = Intake(service)
         self._consumed: list[tuple[Consumer, Handler, int]] = []
+        self._readers: list[BatchReader] = []
         self._followers: list[Follower] = []
         self._core: list[tuple[str, Callable[[str, bytes], Awaitable[None]]]] = []
         self._pulls: list[PatientPull] = []
@@ -122,6 +124,12 @@ class Messaging:
         subjects end in `>`) gets it, too, with `type` None.
         """
         self._consumed.append((consumer, handler, workers))
+
+    def consume_batches(
+        self, consumer: Consumer, handler: BatchHandler, *, most: int = MOST, gather: float = GATHER
+    ) -> None:
+        """Handle a durable consumer's facts many at once, by the same rules; the first waits `gather` seconds."""
+        self._readers.append(BatchReader(consumer, handler, self._intake, most=most, gather=gather))
 
     def follow(
         self,
@@ -197,6 +205,8 @@ class Messaging:
         await self._server.aclose()
         if self._guarding is not None:
             await self._guarding.aclose()
+        for reader in self._readers:
+            await reader.aclose()
         for follower in self._followers:
             await follower.aclose()
         if self._broker is not None:
@@ -228,7 +238,7 @@ class Messaging:
         )
 
     async def _start_consuming(self, broker: NatsBroker, subscribers: list[Any]) -> None:
-        if not subscribers:
+        if not subscribers and not self._readers:
             return
         guard = ConsumerGuard(self._intake.consumers, self.jetstream, self._renew_pulls)
         await guard.watch(self.client)
@@ -238,6 +248,8 @@ class Messaging:
             pull = PatientPull(self.client, consumer, subscriber.subscription, guard.ensure, workers)
             subscriber.subscription = pull
             self._pulls.append(pull)
+        for reader in self._readers:
+            await reader.start(self.client, guard.ensure)
         await self.client.subscribe(replay_subject(self.service), queue=self.service, cb=self._replayed)
         self._guard = guard
         self._guarding = Loop("consumer guard", GUARD_EVERY, guard.look, clock=self._clock, at_once=False)
@@ -283,6 +295,8 @@ class Messaging:
     def _renew_pulls(self) -> None:
         for pull in self._pulls:
             pull.renew()
+        for reader in self._readers:
+            reader.renew()
 
 
 def _core(handler: Callable[[str, bytes], Awaitable[None]], log: Any) -> Callable[[Msg], Awaitable[None]]:

@@ -59,7 +59,6 @@ def build(config: Path | None = None) -> Service:
             database,
             spans,
             ingest,
-            history,
             messaging,
             Loop("tidy", settings.tidy_every.total_seconds(), tidying.run, clock=clock),
         ],

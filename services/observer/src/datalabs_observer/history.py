@@ -1,13 +1,12 @@
 """The event history: every fact of the platform, kept as it was on the stream."""
 
-import asyncio
 import contextlib
 import hashlib
 import json
+import math
 from datetime import UTC, timedelta
 from typing import Any
 
-import structlog
 from prometheus_client import Counter
 
 from datalabs_contracts.base import Page
@@ -15,19 +14,12 @@ from datalabs_contracts.cursors import decode_cursor, encode_cursor
 from datalabs_contracts.events import HEADER_TRACEPARENT
 from datalabs_contracts.observations import EventsQuery, StoredEvent
 from datalabs_observer.models import KeptEvent, Shelf, storable
-from datalabs_observer.store import AWAY, Store
+from datalabs_observer.store import Store
 from datalabs_observer.times import microseconds, moment
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 from datalabs_runtime.messaging import Event
 
-log = structlog.get_logger()
-
-BATCH = 500
-GATHER_SECONDS = 0.05
-"""How long the first event of a batch waits for others: a transaction for each costs more than the events (measured)."""
-AT_ONCE = 256
-"""Events that wait to be written at once; so many make a batch."""
 EVENTS_AT_ONCE = 2000
 ROW_BYTES = 500
 """What a row and its index entries take beside its data, about."""
@@ -36,40 +28,20 @@ ID_LENGTH = 64
 
 stored = Counter("observer_events_stored", "Events written to the history.")
 
-Waiting = tuple[KeptEvent, asyncio.Future[None]]
-
 
 class History:
-    """Keeps events in batches and gives pages of them; a part of the service."""
-
-    name = "history"
+    """Keeps events and gives pages of them."""
 
     def __init__(self, *, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._waiting: asyncio.Queue[Waiting] = asyncio.Queue()
-        self._writer: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin to write in the background."""
-        self._writer = asyncio.create_task(self._write(), name="history writer")
-
-    async def aclose(self) -> None:
-        """End; what is not written was not acknowledged either, and comes again."""
-        if self._writer is not None:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
-            self._writer = None
-
-    async def keep(self, event: Event) -> None:
-        """Return when the event is stored, together with others that came at the same time.
-
-        Its id is the table's key: the same event again changes nothing, so no inbox is needed.
-        """
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._waiting.put((kept(event), written))
-        await written
+    async def keep(self, events: list[Event]) -> None:
+        """Store events; their ids are the table's key: the same event again changes nothing, so no inbox is needed."""
+        rows = [kept(event) for event in events]
+        async with self._database.transaction() as session:
+            await Store(session).add_events(rows)
+        stored.inc(len(events))
 
     async def page(self, query: EventsQuery) -> Page[StoredEvent]:
         """Return events, newest first."""
@@ -97,73 +69,55 @@ class History:
             if gone == 0:
                 return deleted
 
-    async def _write(self) -> None:
-        while True:
-            batch = [await self._waiting.get()]
-            await asyncio.sleep(GATHER_SECONDS)
-            while len(batch) < BATCH and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            try:
-                await self._store([event for event, _ in batch])
-            except AWAY as error:
-                # Nothing is wrong with the events: each goes back and is delivered again later.
-                _fail(batch, error)
-            except Exception:
-                log.exception("history.batch_refused", events=len(batch))
-                await self._one_by_one(batch)
-            else:
-                stored.inc(len(batch))
-                for _, written in batch:
-                    if not written.done():
-                        written.set_result(None)
-
-    async def _one_by_one(self, batch: list[Waiting]) -> None:
-        for event, written in batch:
-            try:
-                await self._store([event])
-            except Exception as error:  # noqa: BLE001 - the handler that waits reports and dead-letters it
-                _fail([(event, written)], error)
-            else:
-                stored.inc()
-                if not written.done():
-                    written.set_result(None)
-
-    async def _store(self, events: list[KeptEvent]) -> None:
-        async with self._database.transaction() as session:
-            store = Store(session)
-            await store.shelve(Shelf.EVENTS, await store.add_events(events))
-
 
 def kept(event: Event) -> KeptEvent:
     """Return an event as it is stored; unknown types and odd data are kept like any other."""
-    data = _data(event.raw)
+    data, raw = _data(event.raw)
     owner = data.get("owner") or data.get("username")
-    stored_event = StoredEvent(
-        id=event.id if len(event.id) <= ID_LENGTH else hashlib.sha256(event.id.encode()).hexdigest(),
-        type=event.type_name,
-        subject=event.subject,
-        source=event.source,
-        time=event.time if event.time.tzinfo else event.time.replace(tzinfo=UTC),
-        sequence=event.sequence,
-        trace_id=_trace_id(event.headers.get(HEADER_TRACEPARENT, "")),
-        data=data,
-    )
     return KeptEvent(
-        event=stored_event,
-        entity=event.entity,
-        entity_id=event.entity_id,
-        fact=event.fact,
-        owner=str(owner) if owner else None,
-        bytes=ROW_BYTES + len(event.raw),
+        row={
+            "id": event.id if len(event.id) <= ID_LENGTH else hashlib.sha256(event.id.encode()).hexdigest(),
+            "type": event.type_name,
+            "entity": event.entity,
+            "entity_id": event.entity_id,
+            "fact": event.fact,
+            "subject": event.subject,
+            "source": event.source,
+            "owner": str(owner) if owner else None,
+            "time": (event.time if event.time.tzinfo else event.time.replace(tzinfo=UTC)).isoformat(),
+            "sequence": event.sequence,
+            "trace_id": _trace_id(event.headers.get(HEADER_TRACEPARENT, "")),
+            "bytes": ROW_BYTES + len(event.raw),
+        },
+        data=raw,
     )
 
 
-def _data(raw: bytes) -> dict[str, Any]:
+def _data(raw: bytes) -> tuple[dict[str, Any], str]:
+    """Return an event's data and a JSON text of it that PostgreSQL takes: mostly the one that came."""
+    with contextlib.suppress(ValueError, RecursionError):
+        text = raw.decode()
+        data = PLAIN.decode(text)
+        if isinstance(data, dict) and "\\u" not in text:  # an escape may be of a character that it refuses
+            return data, text
     try:
         data = storable(json.loads(raw))
     except (ValueError, RecursionError):
         data = storable(raw.decode("utf-8", "replace"))
-    return data if isinstance(data, dict) else {"value": data}
+    if not isinstance(data, dict):
+        data = {"value": data}
+    return data, json.dumps(data)
+
+
+def _number(text: str) -> float:
+    """Refuse what JSON does not know: NaN and infinity, also as a number too large."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+PLAIN = json.JSONDecoder(parse_float=_number, parse_constant=_number)
 
 
 def _trace_id(traceparent: str) -> str | None:
@@ -171,9 +125,3 @@ def _trace_id(traceparent: str) -> str | None:
     parts = traceparent.split("-")
     good = len(parts) >= TRACEPARENT_PARTS and len(parts[1]) == 32  # noqa: PLR2004 - hexadecimal digits
     return parts[1] if good else None
-
-
-def _fail(batch: list[Waiting], error: BaseException) -> None:
-    for _, written in batch:
-        if not written.done():
-            written.set_exception(error)

@@ -17,7 +17,7 @@ from datalabs_contracts.observations import (
 from datalabs_contracts.streams import OBSERVER_DEAD_LETTERS, OBSERVER_HISTORY
 from datalabs_observer.access import check_operator
 from datalabs_observer.dead_letters import DeadLetters
-from datalabs_observer.history import AT_ONCE, History
+from datalabs_observer.history import History
 from datalabs_observer.parts import Parts
 from datalabs_observer.spans import Spans
 from datalabs_runtime.messaging import Call, Messaging
@@ -58,5 +58,5 @@ def register(
     messaging.serve(rpc.LIST_DEAD_LETTERS, list_dead_letters)
     messaging.serve(rpc.REPLAY_DEAD_LETTER, replay_dead_letter)
     messaging.serve(rpc.GET_HEALTH, get_health)
-    messaging.consume(OBSERVER_HISTORY, history.keep, workers=AT_ONCE)
+    messaging.consume_batches(OBSERVER_HISTORY, history.keep)
     messaging.consume(OBSERVER_DEAD_LETTERS, dead_letters.keep)

@@ -5,8 +5,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from datalabs_contracts.observations import Span, StoredEvent
-
 LAB_ID = "datalabs.lab.id"
 """Attribute that names the lab a span is about."""
 LAUNCH_TRACE = "datalabs.launch_trace_id"
@@ -22,39 +20,33 @@ class Shelf(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class KeptEvent:
-    """An event on its way into the history; `bytes` is what it takes on disk, about."""
+    """An event on its way into the history: the columns of its row, and its data as JSON text."""
 
-    event: StoredEvent
-    entity: str
-    entity_id: str
-    fact: str
-    owner: str | None
-    bytes: int
+    row: dict[str, Any]
+    data: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class KeptSpan:
-    """A span on its way into the store; `joins` is the other trace that it also belongs to."""
+    """A span on its way into the store; its fields are the columns of its row, times nanoseconds since 1970.
 
-    span: Span
-    joins: str | None
-    lab_id: str | None
-    bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TracePart:
-    """What some spans of one trace add to its row."""
+    `joins` is the other trace that it also belongs to, `bytes` what it takes on disk, about. No contract's model:
+    there are dozens a launch, and what comes was bounded as it was read.
+    """
 
     trace_id: str
+    span_id: str
+    parent_id: str | None
+    joins: str | None
     name: str
+    kind: str
     service: str
-    rooted: bool
     start_ns: int
     end_ns: int
-    spans: int
-    errors: int
-    lab_id: str | None
+    status: str
+    status_message: str
+    attributes: dict[str, Any]
+    events: list[dict[str, Any]]
     bytes: int
 
 

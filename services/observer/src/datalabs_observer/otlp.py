@@ -14,9 +14,8 @@ from google.protobuf.json_format import ParseDict, ParseError  # type: ignore[im
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from datalabs_contracts.observations import Span
 from datalabs_observer.errors import UnreadableTelemetryError
-from datalabs_observer.models import LAB_ID, LAUNCH_TRACE, KeptSpan, storable
+from datalabs_observer.models import LAUNCH_TRACE, KeptSpan, storable
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -60,7 +59,7 @@ def spans(
     until_ns = int((now + FUTURE).timestamp()) * NANOSECONDS
     for resource, raw in _each(request):
         span = _span(resource, raw)
-        if span is None or not from_ns <= span.span.start_ns <= until_ns:
+        if span is None or not from_ns <= span.start_ns <= until_ns:
             refused += 1
         else:
             kept.append(span)
@@ -84,10 +83,12 @@ def _span(resource: dict[str, Any], raw: Any) -> KeptSpan | None:
     attributes = inherited | _attributes(raw.attributes)
     parent = raw.parent_span_id if len(raw.parent_span_id) == SPAN_ID_BYTES else b""
     start_ns = raw.start_time_unix_nano
-    span = Span(
-        trace_id=raw.trace_id.hex(),
+    trace_id = raw.trace_id.hex()
+    return KeptSpan(
+        trace_id=trace_id,
         span_id=raw.span_id.hex(),
         parent_id=parent.hex() if any(parent) else None,
+        joins=_other_trace(attributes.get(LAUNCH_TRACE), trace_id),
         name=_text(raw.name),
         kind=KINDS[raw.kind] if 0 <= raw.kind < len(KINDS) else KINDS[0],
         service=_text(str(resource.get("service.name", "unknown"))),
@@ -104,11 +105,6 @@ def _span(resource: dict[str, Any], raw: Any) -> KeptSpan | None:
             }
             for event in raw.events[:EVENTS]
         ],
-    )
-    return KeptSpan(
-        span=span,
-        joins=_other_trace(attributes.get(LAUNCH_TRACE), span.trace_id),
-        lab_id=str(attributes[LAB_ID])[:64] if attributes.get(LAB_ID) else None,
         bytes=ROW_BYTES + raw.ByteSize(),
     )
 

@@ -15,7 +15,6 @@ from datalabs_contracts.observations import Span, TraceQuery, TracesQuery, Trace
 from datalabs_observer.errors import UnknownTraceError
 from datalabs_observer.models import KeptSpan, Shelf
 from datalabs_observer.store import AWAY, Store
-from datalabs_observer.summaries import summarise
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
 
@@ -24,6 +23,8 @@ log = structlog.get_logger()
 BATCH = 1000
 RETRY_PAUSE = 1.0
 """Seconds before a batch is tried again while the database is away."""
+GATHER = 0.5
+"""Seconds that spans wait for others: those of one launch come from several services, and meet in one batch."""
 TRACES_AT_ONCE = 200
 
 stored = Counter("observer_spans_stored", "Spans written to the store.")
@@ -44,6 +45,7 @@ class Spans:
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+        self._hurry = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -77,7 +79,8 @@ class Spans:
         return lost
 
     async def drain(self) -> None:
-        """Wait until everything that was taken is written."""
+        """Have everything written that was taken, without gathering more."""
+        self._hurry.set()
         await self._drained.wait()
 
     async def trace(self, query: TraceQuery) -> Page[Span]:
@@ -124,9 +127,14 @@ class Spans:
     async def _write(self) -> None:
         while True:
             await self._filled.wait()
+            if len(self._queue) < BATCH:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER):
+                        await self._hurry.wait()
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             if not batch:
                 self._filled.clear()
+                self._hurry.clear()
                 self._drained.set()
                 continue
             await self._keep(batch)
@@ -137,10 +145,7 @@ class Spans:
         while True:
             try:
                 async with self._database.transaction() as session:
-                    store = Store(session)
-                    fresh = await store.add_spans(batch)
-                    await store.add_to_traces(summarise(fresh))
-                    await store.shelve(Shelf.SPANS, sum(one.bytes for one in fresh))
+                    await Store(session).add_spans(batch)
             except AWAY as error:
                 log.warning("spans.waiting", spans=len(batch), reason=type(error).__name__)
                 await self._clock.sleep(RETRY_PAUSE)

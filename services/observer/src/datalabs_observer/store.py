@@ -1,7 +1,6 @@
 """All of the observer's SQL. A store works within the transaction of the session that it is given."""
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -20,57 +19,69 @@ from datalabs_contracts.observations import (
     TracesQuery,
     TraceSummary,
 )
-from datalabs_observer.models import KeptEvent, KeptSpan, Letter, Shelf, TracePart
+from datalabs_observer.models import LAB_ID, KeptEvent, KeptSpan, Letter, Shelf
 from datalabs_observer.tables import dead_letters, events, shelves, spans, traces
 from datalabs_observer.times import NANOSECONDS, from_nanoseconds
 
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError)
 """What is raised while the database is away."""
 
-# One parameter holds the whole batch: a statement with thousands of parameters takes longer to build than to run.
-INSERT_EVENTS = text(
+# One parameter holds the whole batch: a statement with thousands of parameters takes longer to build than to run. And
+# one statement does all that belongs to a batch: each further one costs a round trip and the rows' way there and back.
+ADD_EVENTS = text(
     """
-    INSERT INTO events (id, type, entity, entity_id, fact, subject, source, owner, time, sequence, trace_id, data, bytes)
-    SELECT id, type, entity, entity_id, fact, subject, source, owner, time, sequence, trace_id, data, bytes
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id text, type text, entity text, entity_id text, fact text,
-        subject text, source text, owner text, time timestamptz, sequence bigint, trace_id text, data jsonb, bytes int)
-    ON CONFLICT DO NOTHING RETURNING bytes
-    """
-)
-INSERT_SPANS = text(
-    """
-    INSERT INTO spans (trace_id, span_id, joins, parent_id, name, kind, service, start_ns, end_ns, status,
-        status_message, attributes, events, bytes)
-    SELECT trace_id, span_id, joins, parent_id, name, kind, service, start_ns, end_ns, status, status_message,
-        attributes, events, bytes
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(trace_id text, span_id text, joins text, parent_id text,
-        name text, kind text, service text, start_ns bigint, end_ns bigint, status text, status_message text,
-        attributes jsonb, events jsonb, bytes int)
-    ON CONFLICT DO NOTHING RETURNING trace_id, span_id
+    WITH fresh AS (
+        INSERT INTO events (id, type, entity, entity_id, fact, subject, source, owner, time, sequence, trace_id, data,
+            bytes)
+        SELECT id, type, entity, entity_id, fact, subject, source, owner, time, sequence, trace_id, data, bytes
+        FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id text, type text, entity text, entity_id text, fact text,
+            subject text, source text, owner text, time timestamptz, sequence bigint, trace_id text, data jsonb,
+            bytes int)
+        ON CONFLICT DO NOTHING RETURNING bytes
+    )
+    INSERT INTO shelves AS old (name, bytes) SELECT :shelf, sum(bytes) FROM fresh HAVING count(*) > 0
+    ON CONFLICT (name) DO UPDATE SET bytes = old.bytes + EXCLUDED.bytes
     """
 )
-UPSERT_TRACES = text(
+ADD_SPANS = text(
     """
-    INSERT INTO traces AS old (trace_id, name, service, rooted, start_ns, end_ns, spans, errors, lab_id, bytes)
-    SELECT trace_id, name, service, rooted, start_ns, end_ns, spans, errors, lab_id, bytes
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(trace_id text, name text, service text, rooted boolean,
-        start_ns bigint, end_ns bigint, spans int, errors int, lab_id text, bytes bigint)
-    ON CONFLICT (trace_id) DO UPDATE SET
-        (name, service) = (
-            SELECT (CASE WHEN better THEN EXCLUDED.name ELSE old.name END),
-                (CASE WHEN better THEN EXCLUDED.service ELSE old.service END)
-            FROM (SELECT (EXCLUDED.rooted AND NOT old.rooted)
-                OR (EXCLUDED.rooted = old.rooted AND EXCLUDED.start_ns < old.start_ns) AS better) AS choice
-        ),
-        rooted = EXCLUDED.rooted OR old.rooted,
-        start_ns = LEAST(EXCLUDED.start_ns, old.start_ns),
-        end_ns = GREATEST(EXCLUDED.end_ns, old.end_ns),
-        spans = old.spans + EXCLUDED.spans,
-        errors = old.errors + EXCLUDED.errors,
-        lab_id = COALESCE(old.lab_id, EXCLUDED.lab_id),
-        bytes = old.bytes + EXCLUDED.bytes
+    WITH fresh AS (
+        INSERT INTO spans (trace_id, span_id, joins, parent_id, name, kind, service, start_ns, end_ns, status,
+            status_message, attributes, events, bytes)
+        SELECT trace_id, span_id, joins, parent_id, name, kind, service, start_ns, end_ns, status, status_message,
+            attributes, events, bytes
+        FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(trace_id text, span_id text, joins text, parent_id text,
+            name text, kind text, service text, start_ns bigint, end_ns bigint, status text, status_message text,
+            attributes jsonb, events jsonb, bytes int)
+        ON CONFLICT DO NOTHING
+        RETURNING trace_id, span_id, parent_id IS NULL AS root, name, service, start_ns, end_ns, status, bytes,
+            NULLIF(left(attributes ->> :lab_id, 64), '') AS lab_id
+    ), parts AS (
+        INSERT INTO traces AS old (trace_id, name, service, rooted, start_ns, end_ns, spans, errors, lab_id, bytes)
+        SELECT trace_id, (array_agg(name ORDER BY root DESC, start_ns, span_id))[1],
+            (array_agg(service ORDER BY root DESC, start_ns, span_id))[1], bool_or(root), min(start_ns), max(end_ns),
+            count(*), count(*) FILTER (WHERE status = 'error'), max(lab_id), sum(bytes)
+        FROM fresh GROUP BY trace_id ORDER BY trace_id
+        ON CONFLICT (trace_id) DO UPDATE SET
+            (name, service) = (
+                SELECT (CASE WHEN better THEN EXCLUDED.name ELSE old.name END),
+                    (CASE WHEN better THEN EXCLUDED.service ELSE old.service END)
+                FROM (SELECT (EXCLUDED.rooted AND NOT old.rooted)
+                    OR (EXCLUDED.rooted = old.rooted AND EXCLUDED.start_ns < old.start_ns) AS better) AS choice
+            ),
+            rooted = EXCLUDED.rooted OR old.rooted,
+            start_ns = LEAST(EXCLUDED.start_ns, old.start_ns),
+            end_ns = GREATEST(EXCLUDED.end_ns, old.end_ns),
+            spans = old.spans + EXCLUDED.spans,
+            errors = old.errors + EXCLUDED.errors,
+            lab_id = COALESCE(old.lab_id, EXCLUDED.lab_id),
+            bytes = old.bytes + EXCLUDED.bytes
+    )
+    INSERT INTO shelves AS old (name, bytes) SELECT :shelf, sum(bytes) FROM fresh HAVING count(*) > 0
+    ON CONFLICT (name) DO UPDATE SET bytes = old.bytes + EXCLUDED.bytes
     """
 )
+SPAN_COLUMNS = tuple(column.name for column in spans.columns)
 
 
 class Store:
@@ -79,21 +90,10 @@ class Store:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add_events(self, kept: list[KeptEvent]) -> int:
-        """Insert events that are not there yet; return the bytes they take."""
-        rows = [
-            {
-                **one.event.model_dump(mode="json"),
-                "entity": one.entity,
-                "entity_id": one.entity_id,
-                "fact": one.fact,
-                "owner": one.owner,
-                "bytes": one.bytes,
-            }
-            for one in kept
-        ]
-        result = await self._session.execute(INSERT_EVENTS, {"rows": json.dumps(rows)})
-        return sum(result.scalars())
+    async def add_events(self, kept: list[KeptEvent]) -> None:
+        """Insert events that are not there yet, and count what they take."""
+        rows = ",".join(f'{json.dumps(one.row)[:-1]}, "data": {one.data}}}' for one in kept)
+        await self._session.execute(ADD_EVENTS, {"rows": f"[{rows}]", "shelf": Shelf.EVENTS})
 
     async def events(
         self, query: EventsQuery, *, after: tuple[datetime, str] | None, limit: int
@@ -123,19 +123,13 @@ class Store:
         await self.shelve(Shelf.EVENTS, -sum(gone))
         return len(gone)
 
-    async def add_spans(self, kept: list[KeptSpan]) -> list[KeptSpan]:
-        """Insert spans that are not there yet; return these."""
-        rows = [{**one.span.model_dump(mode="json"), "joins": one.joins, "bytes": one.bytes} for one in kept]
-        result = await self._session.execute(INSERT_SPANS, {"rows": json.dumps(rows)})
-        fresh = {(row.trace_id, row.span_id) for row in result}
-        by_key = {(one.span.trace_id, one.span.span_id): one for one in reversed(kept)}
-        return [by_key[key] for key in fresh]
+    async def add_spans(self, kept: list[KeptSpan]) -> None:
+        """Insert spans that are not there yet, add them to the rows of their traces, and count what they take.
 
-    async def add_to_traces(self, parts: list[TracePart]) -> None:
-        """Add to the rows of traces; a root span's name holds, before one is there the earliest span's."""
-        if parts:
-            rows = json.dumps([asdict(part) for part in parts])
-            await self._session.execute(UPSERT_TRACES, {"rows": rows})
+        A trace has the name of its root span, before one is there the earliest span's.
+        """
+        rows = json.dumps([{name: getattr(one, name) for name in SPAN_COLUMNS} for one in kept])
+        await self._session.execute(ADD_SPANS, {"rows": rows, "shelf": Shelf.SPANS, "lab_id": LAB_ID})
 
     async def trace(self, trace_id: str, *, after: tuple[int, str] | None, limit: int) -> list[Span]:
         """Return spans of a trace and those that join it, oldest first, from behind this one."""
