@@ -58,6 +58,14 @@ async def test_a_trace_is_given_oldest_first_and_page_by_page(spans: Spans, cloc
     ]
 
 
+async def test_who_asks_is_told_of_what_came_just_now(spans: Spans, clock: FakeClock) -> None:
+    for number in range(5):
+        spans.take([kept(number, clock.now())])
+        assert len((await spans.trace(TraceQuery(trace_id=TRACE))).items) == number + 1
+        (summary,) = (await spans.traces(TracesQuery())).items
+        assert summary.spans == number + 1
+
+
 async def test_an_unknown_trace_is_not_found(spans: Spans) -> None:
     with pytest.raises(ProblemError) as refusal:
         await spans.trace(TraceQuery(trace_id=OTHER))

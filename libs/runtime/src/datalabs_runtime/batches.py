@@ -96,7 +96,7 @@ class BatchReader:
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             if self._subscription is not None:
                 async with asyncio.timeout(ANSWER):
-                    await self._subscription.drain()  # what is on its way arrives yet
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]  # what is on its way arrives yet
             for message in self._arrived:
                 await message.nak()
 

@@ -24,7 +24,7 @@ BATCH = 1000
 RETRY_PAUSE = 1.0
 """Seconds before a batch is tried again while the database is away."""
 GATHER = 0.5
-"""Seconds that spans wait for others: those of one launch come from several services, and meet in one batch."""
+"""Seconds between batches: the spans of one launch come from several services, and meet in one."""
 TRACES_AT_ONCE = 200
 
 stored = Counter("observer_spans_stored", "Spans written to the store.")
@@ -89,6 +89,8 @@ class Spans:
         if query.cursor:
             start_ns, span_id = decode_cursor("spans", query.cursor, int, str)
             after = (start_ns, span_id)
+        else:
+            await self._catch_up()
         async with self._database.reading() as session:
             found = await Store(session).trace(query.trace_id, after=after, limit=query.limit + 1)
         if not found and after is None:
@@ -104,6 +106,8 @@ class Spans:
         if query.cursor:
             start_ns, trace_id = decode_cursor("traces", query.cursor, int, str)
             after = (start_ns, trace_id)
+        else:
+            await self._catch_up()
         async with self._database.reading() as session:
             found = await Store(session).traces(query, after=after, limit=query.limit + 1)
         items = found[: query.limit]
@@ -124,13 +128,15 @@ class Spans:
             if gone == 0:
                 return deleted
 
+    async def _catch_up(self) -> None:
+        """Who asks is told of all that came so far, unless it takes long to write it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER):
+                await self.drain()
+
     async def _write(self) -> None:
         while True:
             await self._filled.wait()
-            if len(self._queue) < BATCH:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GATHER):
-                        await self._hurry.wait()
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             if not batch:
                 self._filled.clear()
@@ -139,6 +145,10 @@ class Spans:
                 continue
             await self._keep(batch)
             waiting.set(len(self._queue))
+            if len(self._queue) < BATCH:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER):
+                        await self._hurry.wait()
 
     async def _keep(self, batch: list[KeptSpan]) -> None:
         """Write a batch; while the database is away try again, and let the queue take and drop meanwhile."""
