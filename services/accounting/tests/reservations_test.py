@@ -3,6 +3,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DataError, OperationalError
 
 from datalabs_accounting.models import Override
 from datalabs_accounting.store import Store
@@ -52,6 +53,29 @@ async def test_fifty_at_once_against_four_give_exactly_four(books: Any) -> None:
     assert all(one.code == "quota_exceeded" for one in results if isinstance(one, ProblemError))
     assert len(results) - len(taken) == 46
     assert await used(books) == 4
+
+
+async def test_one_that_cannot_be_written_takes_no_other_along(books: Any) -> None:
+    odd = books.reserve(unlimited=True, amounts=Amounts(labs=1, cores=1, memory_mib=2**40))
+    asked = [books.reserve(), books.reserve(owner="ada"), odd, books.reserve()]
+    results = await asyncio.gather(
+        *(books.reservations.reserve(one) for one in asked), return_exceptions=True
+    )
+    assert [type(one) for one in results] == [Limits, Limits, DataError, Limits]
+    assert (await used(books), await used(books, "ada")) == (2, 1)
+
+
+async def test_without_a_database_nothing_is_held_and_afterwards_each_can_be(
+    books: Any, platform: Any
+) -> None:
+    asked = [books.reserve() for _ in range(3)]
+    await books.reservations.reserve(asked[0])
+    await asyncio.to_thread(platform.postgres.kill)
+    lost = await asyncio.gather(*(books.reservations.reserve(one) for one in asked), return_exceptions=True)
+    assert {type(error) for error in lost} == {OperationalError}
+    await asyncio.to_thread(platform.postgres.start)
+    await asyncio.gather(*(books.reservations.reserve(one) for one in asked))
+    assert await used(books) == 3
 
 
 async def test_a_repeat_at_the_limit_is_no_refusal(books: Any) -> None:

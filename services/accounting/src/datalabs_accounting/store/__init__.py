@@ -29,14 +29,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from datalabs_accounting.models import (
     After,
     Attempt,
-    Holding,
     Override,
     Reservation,
     UsageGroup,
     Window,
 )
 from datalabs_accounting.tables import ledger, overrides, reservations, running
-from datalabs_contracts.labs import Amounts
 from datalabs_contracts.usage import UsageBy
 
 KEYS = ("lab_id", "attempt")
@@ -71,29 +69,6 @@ class Store:
             .returning(ledger.c.attempt)
         )
         return (await self._session.execute(statement)).first() is not None
-
-    async def holding(self, owner: str) -> Holding:
-        """Return what an owner holds, and what may differ from the default."""
-        held = (
-            select(
-                func.coalesce(func.sum(reservations.c.labs), 0).label("labs"),
-                func.coalesce(func.sum(reservations.c.cores), 0.0).label("cores"),
-                func.coalesce(func.sum(reservations.c.memory_mib), 0).label("memory_mib"),
-            )
-            .where(reservations.c.owner == owner)
-            .subquery()
-        )
-        statement = select(held, overrides).select_from(held.outerjoin(overrides, overrides.c.owner == owner))
-        row = (await self._session.execute(statement)).one()
-        return Holding(
-            used=Amounts(labs=row.labs, cores=row.cores, memory_mib=row.memory_mib),
-            override=Override(
-                unlimited=bool(row.unlimited),
-                labs=row.max_labs,
-                cores=row.max_cores,
-                memory_mib=row.max_memory_mib,
-            ),
-        )
 
     async def release(self, lab_id: str, attempt: int) -> None:
         """Free the reservation of an attempt."""

@@ -7,6 +7,7 @@ travel as one JSON document, so that a statement's text is the same for every le
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from datalabs_accounting.models import Attempt, Holding, Override, Reservation
 from datalabs_contracts.labs import Amounts
@@ -86,28 +87,29 @@ async def lock(connection: Connection, words: Collection[str]) -> None:
         await connection.execute(_LOCK, {"words": sorted(words)})
 
 
-async def holdings_of(connection: Connection, owners: Collection[str]) -> dict[str, Holding]:
-    """Return what owners hold, and what may differ from the default."""
-    cursor = await connection.execute(_HOLDINGS, {"owners": list(owners)})
-    return {
-        row.owner: Holding(
-            used=Amounts(labs=row.labs, cores=row.cores, memory_mib=row.memory_mib),
-            override=Override(
-                unlimited=bool(row.unlimited),
-                labs=row.max_labs,
-                cores=row.max_cores,
-                memory_mib=row.max_memory_mib,
-            ),
-        )
-        for row in await cursor.fetchall()
-    }
-
-
-async def held_of(connection: Connection, keys: Collection[Reservation]) -> set[Reservation]:
-    """Return which of these attempts hold already."""
+async def held_of(
+    connection: Connection, owners: Collection[str], keys: Collection[Reservation]
+) -> tuple[dict[str, Holding], set[Reservation]]:
+    """Return what owners hold and what may differ from the default, and which of these attempts hold already."""
     asked = {"labs": [key.lab_id for key in keys], "attempts": [key.attempt for key in keys]}
-    cursor = await connection.execute(_HELD, asked)
-    return {Reservation(lab_id=row.lab_id, attempt=row.attempt) for row in await cursor.fetchall()}
+    holdings = await connection.execute(_HOLDINGS, {"owners": list(owners)})
+    held = await connection.execute(_HELD, asked)
+    return (
+        {row.owner: _holding(row) for row in await holdings.fetchall()},
+        {Reservation(lab_id=row.lab_id, attempt=row.attempt) for row in await held.fetchall()},
+    )
+
+
+def _holding(row: Any) -> Holding:
+    return Holding(
+        used=Amounts(labs=row.labs, cores=row.cores, memory_mib=row.memory_mib),
+        override=Override(
+            unlimited=bool(row.unlimited),
+            labs=row.max_labs,
+            cores=row.max_cores,
+            memory_mib=row.max_memory_mib,
+        ),
+    )
 
 
 async def hold(connection: Connection, requests: Sequence[Reserve], *, at: datetime) -> None:
