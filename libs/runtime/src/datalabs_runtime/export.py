@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import Counter
+
+from datalabs_runtime.span_bytes import request_of
 
 PATH = "/v1/traces"
 TIMEOUT = 2.0
@@ -52,7 +53,7 @@ class OtlpExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send one batch; False results are only counted."""
-        if self._now() >= self._rests_until and self._send(encode_spans(spans).SerializeToString()):
+        if self._now() >= self._rests_until and self._send(request_of(spans)):
             return SpanExportResult.SUCCESS
         DROPPED.inc(len(spans))
         return SpanExportResult.FAILURE

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import lru_cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -187,6 +188,7 @@ def deterministic_trace_id(*parts: object) -> str:
     return _digest(parts)[:32]
 
 
+@lru_cache(maxsize=4096, typed=True)
 def deterministic_span_id(*parts: object) -> str:
     """Return the span id (16 hexadecimal digits) that belongs to these words."""
     return _digest(parts)[:16]

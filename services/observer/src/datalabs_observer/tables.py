@@ -1,6 +1,6 @@
 """Tables of the observer. Imported by `store` and the migrations only."""
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, String, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from datalabs_runtime.tables import ServiceBase
@@ -50,8 +50,7 @@ spans = Table(
     Column("attributes", JSONB, nullable=False),
     Column("events", JSONB, nullable=False),
     Column("bytes", Integer, nullable=False),
-    Index("ix_spans_trace_id_start_ns", "trace_id", "start_ns", "span_id"),
-    Index("ix_spans_joins", "joins"),
+    Index("ix_spans_joins", "joins", postgresql_where=text("joins IS NOT NULL")),
     Index("ix_spans_name_trace_id", "name", "trace_id"),
 )
 
