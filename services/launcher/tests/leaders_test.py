@@ -34,6 +34,8 @@ class Stoppable:
         found = getattr(self._inner, name)
         if name in {"transaction", "reading"}:
             return self._session(found)
+        if name == "direct":
+            return lambda: Stoppable(found(), self._runs)
         if asyncio.iscoroutinefunction(found):
             return self._call(found)
         if name in {"watch", "listen"}:

@@ -8,15 +8,38 @@ one after the other anyway (see `together`), goes this way; everything else goes
 import asyncio
 import contextlib
 import select
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, LiteralString
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
-from sqlalchemy import exc
+from sqlalchemy import CursorResult, Executable, exc
+from sqlalchemy.dialects.postgresql.psycopg import dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.compiler import SQLCompiler
 
 Connection = psycopg.AsyncConnection[Any]
+
+
+class Plain:
+    """A statement built with SQLAlchemy that runs in sessions as it is, and directly as the text it comes to.
+
+    Directly nobody converts values: text comes where a column is of an enumeration.
+    """
+
+    def __init__(self, statement: Executable) -> None:
+        compiled = cast(SQLCompiler, statement.compile(dialect=dialect()))  # type: ignore[no-untyped-call, attr-defined]
+        self.statement = statement
+        self.text: LiteralString = compiled.string
+        self._constants = {name: bound.value for name, bound in compiled.binds.items() if not bound.required}
+
+    async def on(self, where: "AsyncSession | Direct", given: Mapping[str, Any]) -> Sequence[Any]:
+        """Run it with these values and return its rows, which have their columns as attributes."""
+        if isinstance(where, AsyncSession):
+            result = cast(CursorResult[Any], await where.execute(self.statement, given))
+            return result.all() if result.returns_rows else ()
+        return await where.run(self.text, {**self._constants, **given})
 
 
 class Direct:

@@ -6,15 +6,16 @@ from datalabs_launcher.models import LabRecord
 from datalabs_launcher.store import attempts
 from datalabs_launcher.store.attempts import Key
 from datalabs_runtime.clock import Clock
-from datalabs_runtime.database import Database, of_one
+from datalabs_runtime.database import of_one
+from datalabs_runtime.direct import Direct
 from datalabs_runtime.together import Together
 
 
 class Addresses:
     """Gives ports to attempts, to many at a time with one statement."""
 
-    def __init__(self, *, database: Database, clock: Clock, settings: LauncherSettings) -> None:
-        self._database = database
+    def __init__(self, *, direct: Direct, clock: Clock, settings: LauncherSettings) -> None:
+        self._direct = direct
         self._clock = clock
         self._settings = settings
         self._take = Together(self._take_all, apart=of_one)
@@ -31,12 +32,11 @@ class Addresses:
 
     async def _take_all(self, keys: list[Key]) -> list[int | None]:
         settings = self._settings
-        async with self._database.reading() as session:  # each statement is a transaction by itself
-            ports = await attempts.take_addresses(
-                session,
-                keys,
-                first=settings.first_port,
-                last=settings.last_port,
-                rested_before=self._clock.now() - settings.rest,
-            )
+        ports = await attempts.take_addresses(
+            self._direct,
+            keys,
+            first=settings.first_port,
+            last=settings.last_port,
+            rested_before=self._clock.now() - settings.rest,
+        )
         return [ports.get(key) for key in keys]

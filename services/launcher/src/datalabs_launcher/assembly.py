@@ -129,7 +129,8 @@ def assemble(
 ) -> Launcher:
     """Put the launcher together; nothing runs yet."""
     crash_points = crash_points or NoCrashPoints()
-    journal = Journal(database=database, outbox=outbox, instance=settings.instance)
+    direct = database.direct()  # one for all: what a crowd of labs needs goes one statement after the other
+    journal = Journal(direct=direct, outbox=outbox, instance=settings.instance)
     neighbours = Neighbours(rpc=rpc, clock=clock)
     lease = lease_of(database, settings.instance, settings.lease)
     sightings = Sightings(clock=clock, leads=lambda: lease.held)
@@ -183,6 +184,7 @@ def assemble(
     )
     upkeep = Upkeep(
         database=database,
+        direct=direct,
         journal=journal,
         scheduler=scheduler,
         neighbours=neighbours,
@@ -195,7 +197,7 @@ def assemble(
         Life(
             database=database,
             journal=journal,
-            addresses=Addresses(database=database, clock=clock, settings=settings),
+            addresses=Addresses(direct=direct, clock=clock, settings=settings),
             scheduler=scheduler,
             environments=environments,
             volumes=volumes,
@@ -213,6 +215,7 @@ def assemble(
     )
     driver = Driver(
         database=database,
+        direct=direct,
         lifecycle=lifecycle,
         sightings=sightings,
         interrupts=interrupts,
@@ -225,6 +228,7 @@ def assemble(
     return Launcher(
         launches=Launches(
             database=database,
+            direct=direct,
             journal=journal,
             scheduler=scheduler,
             neighbours=neighbours,

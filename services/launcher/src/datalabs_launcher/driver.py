@@ -21,6 +21,7 @@ from datalabs_launcher.tracing import in_trace_of
 from datalabs_launcher.watching import Sightings
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database, of_one
+from datalabs_runtime.direct import Direct
 from datalabs_runtime.together import Together
 
 DUE_AT_ONCE = 100
@@ -49,6 +50,7 @@ class Driver:
         self,
         *,
         database: Database,
+        direct: Direct,
         lifecycle: Lifecycle,
         sightings: Sightings,
         interrupts: Interrupts,
@@ -58,6 +60,7 @@ class Driver:
         claim_seconds: float,
     ) -> None:
         self._database = database
+        self._direct = direct
         self._lifecycle = lifecycle
         self._sightings = sightings
         self._interrupts = interrupts
@@ -192,15 +195,13 @@ class Driver:
 
     async def _claim_all(self, lab_ids: list[str]) -> list[LabRecord | None]:
         now = self._clock.now()
-        async with self._database.reading() as session:  # one statement is a transaction by itself
-            claimed = await claims.claim(
-                session, lab_ids, instance=self._instance, now=now, until=now + self._claim
-            )
+        claimed = await claims.claim(
+            self._direct, lab_ids, instance=self._instance, now=now, until=now + self._claim
+        )
         return [claimed.get(lab_id) for lab_id in lab_ids]
 
     async def _release_all(self, given_back: list[tuple[str, int, datetime | None]]) -> list[None]:
-        async with self._database.reading() as session:
-            await claims.release(session, given_back, instance=self._instance)
+        await claims.release(self._direct, given_back, instance=self._instance)
         return [None] * len(given_back)
 
     async def _perhaps_later(self, lab_id: str) -> None:

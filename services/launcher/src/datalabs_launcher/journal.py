@@ -24,7 +24,8 @@ from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.models import PHASE_TEXTS, AttemptRecord, LabRecord, Moment
 from datalabs_launcher.store import transitions
 from datalabs_launcher.tracing import in_trace_of
-from datalabs_runtime.database import Database, of_one
+from datalabs_runtime.database import of_one
+from datalabs_runtime.direct import Direct
 from datalabs_runtime.outbox import Outbox
 from datalabs_runtime.together import Together
 
@@ -73,8 +74,8 @@ class Change:
 class Journal:
     """Writes transitions; those of many labs at the same time with one statement."""
 
-    def __init__(self, *, database: Database, outbox: Outbox, instance: str) -> None:
-        self._database = database
+    def __init__(self, *, direct: Direct, outbox: Outbox, instance: str) -> None:
+        self._direct = direct
         self._outbox = outbox
         self._instance = instance
         self._change = Together(self._change_all, apart=of_one)
@@ -126,13 +127,11 @@ class Journal:
         )
 
     async def _change_all(self, changes: list[transitions.Transition]) -> list[bool]:
-        async with self._database.reading() as session:  # one statement is a transaction by itself
-            done = await transitions.change_all(session, changes, self._instance)
+        done = await transitions.change_all(self._direct, changes, self._instance)
         return [number in done for number in range(len(changes))]
 
     async def _enter_all(self, entries: list[transitions.Entry]) -> list[bool | None]:
-        async with self._database.reading() as session:
-            return await transitions.enter_all(session, entries)
+        return await transitions.enter_all(self._direct, entries)
 
     def _transition(self, record: LabRecord, change: Change) -> tuple[transitions.Transition, LabRecord]:
         values = self._values(record, change)

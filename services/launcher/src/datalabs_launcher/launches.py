@@ -49,6 +49,7 @@ from datalabs_launcher.store import attempts, labs, runs
 from datalabs_launcher.timeline import TOTAL, usual
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database, of_one
+from datalabs_runtime.direct import Direct
 from datalabs_runtime.together import Together
 
 CANDIDATE = "candidate"
@@ -71,6 +72,7 @@ class Launches:
         self,
         *,
         database: Database,
+        direct: Direct,
         journal: Journal,
         scheduler: Scheduler,
         neighbours: Neighbours,
@@ -83,6 +85,7 @@ class Launches:
         queued: Callable[[LabRecord], None],
     ) -> None:
         self._database = database
+        self._direct = direct
         self._journal = journal
         self._scheduler = scheduler
         self._neighbours = neighbours
@@ -241,9 +244,9 @@ class Launches:
     async def _look_up_all(
         self, asked: list[tuple[str, str | None]]
     ) -> list[tuple[LabRecord | None, Policy]]:
-        async with self._database.reading() as session:
-            known = await labs.of_keys(session, [(owner, key) for owner, key in asked if key is not None])
-            policies = await runs.policies(session, [owner for owner, _ in asked])
+        keys = [(owner, key) for owner, key in asked if key is not None]
+        known = await labs.of_keys(self._direct, keys)
+        policies = await runs.policies(self._direct, [owner for owner, _ in asked])
         return [(known.get((owner, key or "")), policies[owner]) for owner, key in asked]
 
     async def _runtime(self, specification: LaunchSpecification, operator: bool) -> Runtime:  # noqa: FBT001

@@ -24,6 +24,7 @@ from datalabs_launcher.tracing import send_spans
 from datalabs_launcher.volumes import LabVolumes
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.database import Database
+from datalabs_runtime.direct import Direct
 from datalabs_runtime.together import Together
 
 FLUSH = timedelta(seconds=15)
@@ -50,6 +51,7 @@ class Upkeep:
         self,
         *,
         database: Database,
+        direct: Direct,
         journal: Journal,
         scheduler: Scheduler,
         neighbours: Neighbours,
@@ -59,6 +61,7 @@ class Upkeep:
         settings: LauncherSettings,
     ) -> None:
         self._database = database
+        self._direct = direct
         self._journal = journal
         self._scheduler = scheduler
         self._neighbours = neighbours
@@ -190,12 +193,11 @@ class Upkeep:
 
     async def _account_for(self, keys: Sequence[attempts.Key]) -> list[Launched | None]:
         """Send the spans of launches that are over, and remember how long they took; return datalabs and phases."""
-        async with self._database.reading() as session:
-            found = [
-                (one, durations(phases_of(one.moments))) for one in await attempts.finished(session, keys)
-            ]
-            ready = [(one, seconds) for one, seconds in found if one.attempt.ready_at and one.newest]
-            await attempts.add_launch_times(session, ready)
+        found = [
+            (one, durations(phases_of(one.moments))) for one in await attempts.finished(self._direct, keys)
+        ]
+        ready = [(one, seconds) for one, seconds in found if one.attempt.ready_at and one.newest]
+        await attempts.add_launch_times(self._direct, ready)
         told: dict[attempts.Key, Launched] = {}
         for one, seconds in found:
             key = (one.attempt.lab_id, one.attempt.attempt)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, cast
 
+from pydantic_core import to_json
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Table,
     TableValuedAlias,
     bindparam,
+    column,
     delete,
     func,
     select,
@@ -23,11 +25,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import cast as cast_to
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
-from datalabs_contracts.labs import Reason
+from datalabs_contracts.labs import LabState, Reason
 from datalabs_launcher.models import AttemptRecord, Moment
 from datalabs_launcher.tables import (
     ADDRESS_RING,
@@ -37,6 +39,7 @@ from datalabs_launcher.tables import (
     LaunchTimeRow,
     TransitionRow,
 )
+from datalabs_runtime.direct import Direct, Plain
 
 ATTEMPTS, TRANSITIONS = cast(Table, AttemptRow.__table__), cast(Table, TransitionRow.__table__)
 LABS = cast(Table, LabRow.__table__)
@@ -91,9 +94,17 @@ def _take_ports() -> ReturningInsert[Any]:
     ).returning(ADDRESSES.c.port, ADDRESSES.c.lab_id, ADDRESSES.c.attempt)
 
 
-TAKE_PORTS = _take_ports()
-PORTS_OF = select(ADDRESSES.c.port, ADDRESSES.c.lab_id, ADDRESSES.c.attempt).where(_among(ADDRESSES))
-FINISHED = (
+TAKE_PORTS = Plain(_take_ports())
+PORTS_OF = Plain(select(ADDRESSES.c.port, ADDRESSES.c.lab_id, ADDRESSES.c.attempt).where(_among(ADDRESSES)))
+_TIMES = (
+    func.jsonb_to_recordset(cast_to(bindparam("given"), JSONB))
+    .table_valued(*(column(name, kind.type) for name, kind in LAUNCH_TIMES.c.items()))
+    .render_derived(name="g", with_types=True)
+)
+ADD_LAUNCH_TIMES = Plain(
+    insert(LAUNCH_TIMES).from_select(list(LAUNCH_TIMES.c.keys()), select(_TIMES)).on_conflict_do_nothing()
+)
+FINISHED = Plain(
     select(
         *(ATTEMPTS.c[name] for name in TOLD),
         LABS.c.datalab,
@@ -105,7 +116,7 @@ FINISHED = (
     .join(LABS, LABS.c.id == ATTEMPTS.c.lab_id)
     .where(_among(ATTEMPTS))
 )
-MOMENTS_OF = (
+MOMENTS_OF = Plain(
     select(
         TRANSITIONS.c.lab_id, TRANSITIONS.c.attempt, *(TRANSITIONS.c[item.name] for item in fields(Moment))
     )
@@ -160,22 +171,24 @@ async def moments(session: AsyncSession, lab_id: str, attempt: int) -> list[Mome
     return [Moment(**row._mapping) for row in rows]  # noqa: SLF001 - public, in spite of its name
 
 
-async def finished(session: AsyncSession, keys: Sequence[Key]) -> list[Finished]:
+async def finished(where: AsyncSession | Direct, keys: Sequence[Key]) -> list[Finished]:
     """Return these attempts (without their logs) with what is said of their launches, as far as they exist."""
-    rows = (await session.execute(FINISHED, _keys(keys))).mappings().all()
+    rows = await FINISHED.on(where, _keys(keys))
     moments: dict[Key, list[Moment]] = {}
-    for row in (await session.execute(MOMENTS_OF, _keys(keys))).mappings():
-        moment = Moment(**{item.name: row[item.name] for item in fields(Moment)})
-        moments.setdefault((row["lab_id"], row["attempt"]), []).append(moment)
+    for row in await MOMENTS_OF.on(where, _keys(keys)):
+        values = {item.name: getattr(row, item.name) for item in fields(Moment)}
+        reason = Reason(row.reason) if row.reason else None
+        moment = Moment(**{**values, "state": LabState(row.state), "reason": reason})
+        moments.setdefault((row.lab_id, row.attempt), []).append(moment)
     return [
         Finished(
-            attempt=AttemptRecord(**{name: row[name] for name in TOLD}),
-            moments=moments.get((row["lab_id"], row["attempt"]), []),
-            datalab=row["datalab"],
-            version=row["version"],
-            size=row["size"],
-            newest=row["newest"] == row["attempt"],
-            reason=row["reason"],
+            attempt=AttemptRecord(**{name: getattr(row, name) for name in TOLD}),
+            moments=moments.get((row.lab_id, row.attempt), []),
+            datalab=row.datalab,
+            version=row.version,
+            size=row.size,
+            newest=row.newest == row.attempt,
+            reason=Reason(row.reason) if row.reason else None,
         )
         for row in rows
     ]
@@ -205,7 +218,7 @@ async def untraced(session: AsyncSession, limit: int) -> list[Key]:
 
 
 async def take_addresses(
-    session: AsyncSession, keys: Sequence[Key], *, first: int, last: int, rested_before: datetime
+    where: AsyncSession | Direct, keys: Sequence[Key], *, first: int, last: int, rested_before: datetime
 ) -> dict[Key, int]:
     """Return a port of the ring for each attempt, the same however often it asks; none after one round of the ring."""
     length = last - first + 1
@@ -217,9 +230,9 @@ async def take_addresses(
         if not missing:
             break
         rested = {"first": first, "length": length, "rested": rested_before}
-        taken = list(await session.execute(TAKE_PORTS, {**_keys(missing), **rested}))
+        taken = list(await TAKE_PORTS.on(where, {**_keys(missing), **rested}))
         if len(taken) < len(missing):  # the others have one already, or that one is not free
-            taken += list(await session.execute(PORTS_OF, _keys(missing)))
+            taken += await PORTS_OF.on(where, _keys(missing))
         ports |= {(lab_id, attempt): port for port, lab_id, attempt in taken}
     return ports
 
@@ -252,7 +265,7 @@ async def release_forgotten(session: AsyncSession, *, at: datetime) -> None:
 
 
 async def add_launch_times(
-    session: AsyncSession, launches: Sequence[tuple[Finished, dict[str, float]]]
+    where: AsyncSession | Direct, launches: Sequence[tuple[Finished, dict[str, float]]]
 ) -> None:
     """Remember how long each phase of these launches took."""
     rows = [
@@ -268,7 +281,7 @@ async def add_launch_times(
         for one, seconds in launches
     ]
     if rows:
-        await session.execute(insert(LAUNCH_TIMES).values(rows).on_conflict_do_nothing())
+        await ADD_LAUNCH_TIMES.on(where, {"given": to_json(rows).decode()})
 
 
 async def launch_times(

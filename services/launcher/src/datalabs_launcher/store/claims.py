@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_launcher.models import LabRecord
 from datalabs_launcher.store.labs import ALIVE, COLUMNS, LABS, record_of
+from datalabs_runtime.direct import Direct, Plain
 
 
 def _claimable() -> ColumnElement[bool]:
@@ -27,7 +28,7 @@ def _claimable() -> ColumnElement[bool]:
     return or_(LABS.c.claimed_by.is_(None), mine, LABS.c.claimed_until < bindparam("now"))
 
 
-CLAIM = (
+CLAIM = Plain(
     update(LABS)
     .where(LABS.c.id == any_(bindparam("lab_ids", type_=ARRAY(String))), ALIVE, _claimable())
     .values(claimed_by=bindparam("instance"), claimed_until=bindparam("until"))
@@ -42,7 +43,7 @@ _GIVEN_BACK = (
     .table_valued("lab_id", "revision", "due")
     .render_derived()
 )
-RELEASE = (
+RELEASE = Plain(
     update(LABS)
     .where(LABS.c.id == _GIVEN_BACK.c.lab_id, LABS.c.claimed_by == bindparam("instance"))
     .values(
@@ -69,15 +70,15 @@ CLAIM_DUE = (
 
 
 async def claim(
-    session: AsyncSession, lab_ids: Sequence[str], *, instance: str, now: datetime, until: datetime
+    where: AsyncSession | Direct, lab_ids: Sequence[str], *, instance: str, now: datetime, until: datetime
 ) -> dict[str, LabRecord]:
     """Take labs for their next step, by id; without those that ended, are gone, or another instance has."""
     values = {"lab_ids": sorted(lab_ids), "instance": instance, "now": now, "until": until}
-    return {row.id: record_of(row) for row in await session.execute(CLAIM, values)}
+    return {row.id: record_of(row) for row in await CLAIM.on(where, values)}
 
 
 async def release(
-    session: AsyncSession, labs: Sequence[tuple[str, int, datetime | None]], *, instance: str
+    where: AsyncSession | Direct, labs: Sequence[tuple[str, int, datetime | None]], *, instance: str
 ) -> None:
     """Give claimed labs back (id, revision, due), and say when somebody should look at each again.
 
@@ -90,7 +91,7 @@ async def release(
         "dues": [due for _, _, due in ordered],
         "instance": instance,
     }
-    await session.execute(RELEASE, values)
+    await RELEASE.on(where, values)
 
 
 async def claim_due(

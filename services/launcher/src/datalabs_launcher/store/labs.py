@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from sqlalchemy import (
     ARRAY,
-    Row,
     String,
     Table,
     and_,
@@ -24,16 +23,25 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from datalabs_contracts.datalabs import Kind
-from datalabs_contracts.labs import LabState
+from datalabs_contracts.datalabs import Kind, Runtime
+from datalabs_contracts.labs import LabState, Reason, WaitReason
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.models import Held, LabRecord, Taken, Waiting
 from datalabs_launcher.nodes import amount
 from datalabs_launcher.tables import LabRow
+from datalabs_runtime.direct import Direct, Plain
 
 LABS = cast(Table, LabRow.__table__)
 """The table itself: statements on it skip the object layer, which costs more than the database does (measured)."""
 COLUMNS = [LABS.c[item.name] for item in fields(LabRecord)]
+WORDS = {
+    "kind": Kind,
+    "runtime": Runtime,
+    "state": LabState,
+    "reason": Reason,
+    "wait_reason": WaitReason,
+}
+"""Columns whose texts are words of an enumeration."""
 CHANNEL = "labs"
 """NOTIFY channel: `<lab id> <instance>` after each change."""
 ALIVE = text("labs.state NOT IN ('stopped', 'failed')")
@@ -52,8 +60,8 @@ _KEYS = (
     .table_valued("owner", "key")
     .render_derived()
 )
-OF_KEYS = select(*COLUMNS).join(
-    _KEYS, and_(LABS.c.owner == _KEYS.c.owner, LABS.c.idempotency_key == _KEYS.c.key)
+OF_KEYS = Plain(
+    select(*COLUMNS).join(_KEYS, and_(LABS.c.owner == _KEYS.c.owner, LABS.c.idempotency_key == _KEYS.c.key))
 )
 ADD = insert(LABS).on_conflict_do_nothing().returning(LABS.c.id)
 QUEUE = select(*COLUMNS).where(LABS.c.state == LabState.QUEUED).order_by(LABS.c.requested_at, LABS.c.id)
@@ -104,14 +112,18 @@ HELD_TOGETHER = (
     .where(HOLDING)
     .group_by(*_TOGETHER)
 )
-WAITING = (LABS.c.state == LabState.QUEUED, LABS.c.queue_position.is_not(None))
+WAITING = (text("labs.state = 'queued'"), LABS.c.queue_position.is_not(None))
 """Labs that have been told to wait; one on its way through the queue does not count."""
 WAITING_OF = select(func.count()).where(LABS.c.owner == bindparam("of_owner"), *WAITING)
 
 
-def record_of(row: Row[Any]) -> LabRecord:
-    """Return a stored lab."""
-    return LabRecord(**row._mapping)  # noqa: SLF001 - public, in spite of its name
+def record_of(row: Any) -> LabRecord:
+    """Return a stored lab, from a row with its columns as attributes."""
+    values = row._asdict()
+    for name, words in WORDS.items():
+        if values[name] is not None:
+            values[name] = words(values[name])
+    return LabRecord(**values)
 
 
 async def add(session: AsyncSession, record: LabRecord) -> bool:
@@ -130,11 +142,12 @@ async def get(session: AsyncSession, lab_id: str) -> LabRecord | None:
     return record_of(row) if row else None
 
 
-async def of_keys(session: AsyncSession, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], LabRecord]:
+async def of_keys(
+    where: AsyncSession | Direct, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], LabRecord]:
     """Return the labs that belong to idempotency keys, by owner and key."""
     values = {"owners": [owner for owner, _ in keys], "keys": [key for _, key in keys]}
-    rows = await session.execute(OF_KEYS, values) if keys else ()
-    found = [record_of(row) for row in rows]
+    found = [record_of(row) for row in await OF_KEYS.on(where, values)] if keys else []
     return {(record.owner, record.idempotency_key or ""): record for record in found}
 
 

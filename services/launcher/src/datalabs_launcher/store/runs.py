@@ -11,10 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_launcher.models import Policy
 from datalabs_launcher.tables import PolicyRow, RunTimeRow
+from datalabs_runtime.direct import Direct, Plain
 
 RUN_TIMES, POLICIES = cast(Table, RunTimeRow.__table__), cast(Table, PolicyRow.__table__)
-POLICIES_OF = select(*(POLICIES.c[item.name] for item in fields(Policy))).where(
-    POLICIES.c.owner == any_(bindparam("owners", type_=ARRAY(String)))
+POLICIES_OF = Plain(
+    select(*(POLICIES.c[item.name] for item in fields(Policy))).where(
+        POLICIES.c.owner == any_(bindparam("owners", type_=ARRAY(String)))
+    )
 )
 FEWEST = 3
 """Runs of one kind from which a usual time is read."""
@@ -74,10 +77,10 @@ async def policy(session: AsyncSession, owner: str) -> Policy:
     return (await policies(session, [owner]))[owner]
 
 
-async def policies(session: AsyncSession, owners: Sequence[str]) -> dict[str, Policy]:
+async def policies(where: AsyncSession | Direct, owners: Sequence[str]) -> dict[str, Policy]:
     """Return the rules of some people's labs, by owner."""
-    rows = await session.execute(POLICIES_OF, {"owners": sorted(set(owners))})
-    found = [Policy(**row._mapping) for row in rows]  # noqa: SLF001 - public, in spite of its name
+    rows = await POLICIES_OF.on(where, {"owners": sorted(set(owners))})
+    found = [Policy(**row._asdict()) for row in rows]
     return {**{owner: Policy(owner=owner) for owner in owners}, **{one.owner: one for one in found}}
 
 

@@ -41,6 +41,7 @@ from datalabs_launcher.models import AttemptRecord, LabRecord, Moment
 from datalabs_launcher.store.attempts import ATTEMPTS, TRANSITIONS
 from datalabs_launcher.store.labs import CHANNEL, LABS, WAITING, vars_of
 from datalabs_launcher.tables import Base
+from datalabs_runtime.direct import Direct, Plain
 
 OUTBOX = cast(Table, Base.Outbox.__table__)
 EVENT = ("event_id", "subject", "entity", "revision", "headers", "body")
@@ -173,7 +174,7 @@ def _change_all() -> Executable:
         .returning(literal_column("1"))
         .cte("changed_attempt")
     )
-    told = select(lab.c.number, func.pg_notify(CHANNEL, lab.c.told))
+    told = select(lab.c.number, func.pg_notify(literal_column(f"'{CHANNEL}'"), lab.c.told))
     return told.add_cte(_with_events(lab), _with_moments(lab), attempt)
 
 
@@ -207,8 +208,8 @@ def _enter_all() -> Executable:
     return answer.add_cte(attempt, _with_moments(new), _with_events(new))
 
 
-CHANGE_ALL = _change_all()
-ENTER_ALL = _enter_all()
+CHANGE_ALL = Plain(_change_all())
+ENTER_ALL = Plain(_enter_all())
 
 
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _document(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {"given": to_json(rows).decode()}
 
 
-async def change_all(session: AsyncSession, changes: Sequence[Transition], instance: str) -> set[int]:
+async def change_all(where: AsyncSession | Direct, changes: Sequence[Transition], instance: str) -> set[int]:
     """Make these transitions and wake the other instances when this commits; return the places of those made.
 
     Not made are those of labs that are not at their record's revision any more; nothing of them is written.
@@ -246,10 +247,10 @@ async def change_all(session: AsyncSession, changes: Sequence[Transition], insta
     rows.sort(
         key=lambda row: str(row["id"])
     )  # rows are locked in this order, so that two batches never cross
-    return {number for number, _ in await session.execute(CHANGE_ALL, _document(rows))}
+    return {number for number, _ in await CHANGE_ALL.on(where, _document(rows))}
 
 
-async def enter_all(session: AsyncSession, entries: Sequence[Entry]) -> list[bool | None]:
+async def enter_all(where: AsyncSession | Direct, entries: Sequence[Entry]) -> list[bool | None]:
     """Insert new labs; False for an id or key that is taken, None where too many of the owner's labs wait."""
     first: dict[str, int] = {}
     for number, one in enumerate(entries):
@@ -269,7 +270,7 @@ async def enter_all(session: AsyncSession, entries: Sequence[Entry]) -> list[boo
         for number, one in ((number, entries[number]) for number in first.values())
     ]
     answers: list[bool | None] = [False] * len(entries)
-    for number, waiting, inserted in await session.execute(ENTER_ALL, _document(rows)):
+    for number, waiting, inserted in await ENTER_ALL.on(where, _document(rows)):
         refused = waiting >= entries[number].max_queued
         answers[number] = True if inserted is not None else None if refused else False
     return answers
