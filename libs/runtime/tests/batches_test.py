@@ -9,15 +9,17 @@ import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from datalabs_contracts import events as types
 from datalabs_contracts.streams import ACCOUNTING_LEDGER, OBSERVER_HISTORY
-from datalabs_runtime import consuming
-from datalabs_runtime.batches import BatchHandler, BatchReader
-from datalabs_runtime.consuming import Intake
+from datalabs_runtime import consuming, telemetry
+from datalabs_runtime.batches import BatchHandler
 from datalabs_runtime.facts import Event, MalformedFactError
 from datalabs_runtime.messaging import Messaging
 from datalabs_runtime.permissions import TOPOLOGY, inbox_of
+from datalabs_runtime.settings import TelemetrySettings
+from datalabs_testing.facts import lab_fact
 from datalabs_testing.platform import Platform
 from datalabs_testing.waiting import eventually
 
@@ -286,8 +288,57 @@ async def test_a_slow_batch_is_not_delivered_twice(
     assert deliveries == [1, 1]
 
 
-def test_only_a_consumer_without_spans_is_read_in_batches() -> None:
-    async def keep(_: list[Event]) -> None: ...
+async def test_a_traced_fact_has_its_span_though_it_is_handled_with_others(
+    platform: Platform, launcher: Messaging
+) -> None:
+    exporter = InMemorySpanExporter()
+    running = telemetry.setup("accounting", TelemetrySettings(), exporter=exporter)
+    kept = Keeper()
+    accounting = platform.messaging("accounting")
+    accounting.consume_batches(ACCOUNTING_LEDGER, kept)
+    await accounting.start()
+    for number, flags in enumerate(("01", "01", "00")):
+        headers = {
+            "ce-id": str(number),
+            "ce-type": types.LAB_READY.type,
+            "ce-time": "2026-11-02T09:00:00Z",
+            "traceparent": f"00-{number + 1:032x}-{number + 1:016x}-{flags}",
+        }
+        await launcher.jetstream.publish(f"events.lab.{LAB}.ready", b"{}", headers=headers, stream="EVENTS")
+    await eventually(lambda: len(kept.ids) == 3)
+    await accounting.aclose()
+    running.flush()
+    spans = [one for one in exporter.get_finished_spans() if one.name == "accounting-ledger process"]
+    running.shutdown()
+    telemetry.setup("x", TelemetrySettings(enabled=False))
+    assert [(one.context.trace_id, one.parent.span_id) for one in spans if one.context and one.parent] == [
+        (1, 1),
+        (2, 2),
+    ]
+    assert [(one.attributes or {})["messaging.message.id"] for one in spans] == ["0", "1"]
 
-    with pytest.raises(ValueError, match="accounting-ledger is traced"):
-        BatchReader(ACCOUNTING_LEDGER, keep, Intake("accounting"))
+
+async def test_data_that_does_not_fit_is_a_dead_letter_at_once_where_it_is_parsed(
+    platform: Platform, launcher: Messaging, topology: Client
+) -> None:
+    seen: list[Event] = []
+
+    async def keep(events: list[Event]) -> None:
+        seen.extend(events)
+
+    accounting = platform.messaging("accounting")
+    accounting.consume_batches(ACCOUNTING_LEDGER, keep, parsed=True)
+    await accounting.start()
+    headers = {"ce-type": types.LAB_READY.type, "ce-time": "2026-11-02T09:00:00Z"}
+    good = lab_fact(LAB).model_dump_json().encode()
+    for number, body in enumerate((good, b'{"lab": 1}', b"{torn", good)):
+        await launcher.jetstream.publish(
+            f"events.lab.{LAB}.ready", body, headers=headers | {"ce-id": str(number)}, stream="EVENTS"
+        )
+    await eventually(lambda: len(seen) == 2)
+    assert [event.data for event in seen] == [lab_fact(LAB)] * 2
+
+    async def buried() -> bool:
+        return (await topology.jetstream().stream_info("DEAD_LETTERS")).state.messages == 2
+
+    await eventually(buried)

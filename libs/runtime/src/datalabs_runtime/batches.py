@@ -1,4 +1,4 @@
-"""Durable consumption in batches, for those that only write down what passes.
+"""Durable consumption in batches, for those that only take note of what passes.
 
 FastStream works message by message: a pull, a task, six middlewares and an acknowledgement each cost more than the row
 that comes of a fact. Here one pull waits for the first fact, what came meanwhile is fetched in one go, handled in one
@@ -9,7 +9,9 @@ nothing is lost, and one bad fact spoils no other.
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import perf_counter
 
 import structlog
@@ -18,9 +20,20 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from opentelemetry.trace import SpanKind
 
 from datalabs_contracts.streams import Consumer
-from datalabs_runtime.consuming import AWAY, HANDLED, PULL_WAIT, UNKNOWN, Delivery, Intake
+from datalabs_runtime import telemetry
+from datalabs_runtime.consuming import (
+    AWAY,
+    HANDLED,
+    PULL_WAIT,
+    UNKNOWN,
+    Delivery,
+    Intake,
+    span_of,
+    traced,
+)
 from datalabs_runtime.facts import Event, read_fact
 
 GATHER = 0.25
@@ -37,7 +50,7 @@ NOTHING_THERE = frozenset({"404", "408"})
 """Statuses of a pull that came to its ordinary end: no message, or the time is over (NATS ADR-13)."""
 
 BatchHandler = Callable[[list[Event]], Awaitable[None]]
-"""Handles facts in their order; their `data` is not parsed, `raw` has it. An error means that none was handled."""
+"""Handles facts in their order, in no trace; after an error each comes again, also those that were handled."""
 
 
 class BatchReader:
@@ -51,14 +64,14 @@ class BatchReader:
         *,
         most: int = MOST,
         gather: float = GATHER,
+        parsed: bool = False,
     ) -> None:
-        if consumer.traced:
-            raise ValueError(f"{consumer.name} is traced: a batch belongs to no trace")
         self._consumer = consumer
         self._handler = handler
         self._intake = intake
         self._most = min(most, consumer.max_ack_pending)
         self._gather = gather
+        self._parsed = parsed
         self._consumption = intake.declare(consumer, lambda event: handler([event]))
         self._client: Client | None = None
         self._subscription: Subscription | None = None
@@ -176,7 +189,7 @@ class BatchReader:
         )
 
     async def _work(self, batch: list[Delivery]) -> None:
-        began = perf_counter()
+        began, began_ns = perf_counter(), time.time_ns()
         handling = asyncio.ensure_future(self._handle(batch))
         try:
             await self._kept_alive(handling, batch)
@@ -191,6 +204,7 @@ class BatchReader:
         took = perf_counter() - began
         for delivery in batch:
             seconds.observe(took)
+            _tell(delivery, began_ns)
             await delivery.message.ack()
 
     async def _handle(self, batch: Sequence[Delivery]) -> None:
@@ -220,7 +234,7 @@ class BatchReader:
             await self._handle([delivery])
 
         try:
-            await self._intake.retry(again, delivery)
+            await self._intake.retry(partial(traced, again, delivery), delivery)
         except NackMessage as nack:
             await delivery.message.nak(**nack.extra_options)
         except RejectMessage:
@@ -237,5 +251,16 @@ class BatchReader:
             sequence=delivery.sequence,
             deliveries=delivery.deliveries,
             lenient=self._consumption.takes_everything,
-            parsed=False,
+            parsed=self._parsed,
         )
+
+
+def _tell(delivery: Delivery, began_ns: int) -> None:
+    """Record the span of a fact that was handled with its batch, in the trace of its own cause."""
+    said = span_of(delivery)
+    if said is not None:
+        name, attributes = said
+        parent = telemetry.extract(delivery.headers)
+        telemetry.tracer().start_span(
+            name, parent, kind=SpanKind.CONSUMER, attributes=attributes, start_time=began_ns
+        ).end()

@@ -140,7 +140,7 @@ class Intake:
 
     def middlewares(self) -> list[Callable[..., BaseMiddleware[Any, Any]]]:
         """Return the middleware: the layers are in it, outermost first."""
-        return [partial(_Layers, find=self._delivery, around=(self.retry, _traced, _measured, _logged))]
+        return [partial(_Layers, find=self._delivery, around=(self.retry, traced, _measured, _logged))]
 
     def declare(self, consumer: Consumer, handler: Handler) -> Consumption:
         """Note a consumer of this service, for its guard and its dead letters."""
@@ -302,24 +302,28 @@ async def _undecoded(message: StreamMessage[Msg]) -> StreamMessage[Msg]:
     return message
 
 
-async def _traced(handle: Handle, delivery: Delivery) -> Any:
-    """Go on in the trace of the fact's cause; a span only where that trace is kept."""
+def span_of(delivery: Delivery) -> tuple[str, dict[str, str | int]] | None:
+    """Return name and attributes of the span of a delivery; None where its trace is not kept."""
     parent = telemetry.parse_traceparent(delivery.headers.get("traceparent"))
+    if parent is None or not parent.trace_flags.sampled or not delivery.consumer.traced:
+        return None
+    return f"{delivery.consumer.name} process", {
+        "messaging.system": "nats",
+        "messaging.operation.type": "process",
+        "messaging.consumer.group.name": delivery.consumer.name,
+        "messaging.destination.name": delivery.consumer.stream,
+        "messaging.message.id": delivery.headers.get("ce-id", ""),
+        "datalabs.deliveries": delivery.deliveries,
+    }
+
+
+async def traced(handle: Handle, delivery: Delivery) -> Any:
+    """Go on in the trace of the fact's cause; a span only where that trace is kept."""
+    said = span_of(delivery)
     with telemetry.continued(delivery.headers):
-        if parent is None or not parent.trace_flags.sampled or not delivery.consumer.traced:
+        if said is None:
             return await handle()
-        with telemetry.span(
-            f"{delivery.consumer.name} process",
-            kind=SpanKind.CONSUMER,
-            attributes={
-                "messaging.system": "nats",
-                "messaging.operation.type": "process",
-                "messaging.consumer.group.name": delivery.consumer.name,
-                "messaging.destination.name": delivery.consumer.stream,
-                "messaging.message.id": delivery.headers.get("ce-id", ""),
-                "datalabs.deliveries": delivery.deliveries,
-            },
-        ):
+        with telemetry.span(said[0], kind=SpanKind.CONSUMER, attributes=said[1]):
             return await handle()
 
 

@@ -126,10 +126,21 @@ class Messaging:
         self._consumed.append((consumer, handler, workers))
 
     def consume_batches(
-        self, consumer: Consumer, handler: BatchHandler, *, most: int = MOST, gather: float = GATHER
+        self,
+        consumer: Consumer,
+        handler: BatchHandler,
+        *,
+        most: int = MOST,
+        gather: float = GATHER,
+        parsed: bool = False,
     ) -> None:
-        """Handle a durable consumer's facts many at once, by the same rules; the first waits `gather` seconds."""
-        self._readers.append(BatchReader(consumer, handler, self._intake, most=most, gather=gather))
+        """Handle a durable consumer's facts many at once, by the same rules; the first waits `gather` seconds.
+
+        Only with `parsed` do the facts have their data, else `raw` has it.
+        """
+        self._readers.append(
+            BatchReader(consumer, handler, self._intake, most=most, gather=gather, parsed=parsed)
+        )
 
     def follow(
         self,

@@ -23,6 +23,7 @@ from datalabs_contracts.datalabs import (
 )
 from datalabs_contracts.labs import LabFact
 from datalabs_contracts.streams import CATALOGUE_POPULARITY
+from datalabs_runtime import telemetry
 from datalabs_runtime.messaging import Call, Event, Messaging
 
 
@@ -68,14 +69,16 @@ def serve(messaging: Messaging, *, catalogue: Catalogue, specifications: Specifi
 def listen(messaging: Messaging, *, popularity: Popularity, collections: CollectionsMirror) -> None:
     """Hear of launches and of collections."""
 
-    async def lab_ready(event: Event) -> None:
-        if isinstance(event.data, LabFact):
-            lab = event.data.lab
-            await popularity.launched(event_id=event.id, slug=lab.datalab, username=lab.owner)
+    async def labs_ready(events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event.data, LabFact):
+                lab = event.data.lab
+                with telemetry.continued(event.headers):
+                    await popularity.launched(event_id=event.id, slug=lab.datalab, username=lab.owner)
 
     async def collection_told(event: Event) -> None:
         if isinstance(event.data, CollectionFact):
             await collections.changed(event.data.collection)
 
-    messaging.consume(CATALOGUE_POPULARITY, lab_ready)
+    messaging.consume_batches(CATALOGUE_POPULARITY, labs_ready, parsed=True)
     messaging.follow(["events.collection.>"], collection_told, on_reset=collections.refresh)
