@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from datalabs_contracts.problems import ProblemCode
-from datalabs_runtime.database import Database, has_no_room, without_database
+from datalabs_runtime.database import VANISHED, Database, has_no_room, without_database
 from datalabs_runtime.tables import ServiceBase, make_base
 from datalabs_testing.platform import Platform
 from datalabs_testing.plugin import MakeDatabase
@@ -202,3 +203,12 @@ async def test_a_direct_connection_to_a_server_that_was_killed_is_replaced(
         await direct.run("SELECT 1")
     await asyncio.to_thread(platform.postgres.start)
     assert (await direct.run("SELECT 1 AS one"))[0].one == 1
+
+
+async def test_no_connection_waits_for_a_server_that_vanished_without_a_word(own: Database) -> None:
+    wanted = {name: str(value) for name, value in VANISHED.items()}
+    async with own.direct().connection() as connection:
+        assert connection.info.get_parameters().items() >= wanted.items()
+    async with own.engine.connect() as pooled:
+        raw: Any = (await pooled.get_raw_connection()).driver_connection
+        assert raw.info.get_parameters().items() >= wanted.items()

@@ -27,6 +27,17 @@ KEEPALIVE = 60.0
 ABANDONED = "-c idle_in_transaction_session_timeout=10s"
 """A process that was stopped within a transaction must not hold its locks against all others for long."""
 
+VANISHED = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A connection whose other end is gone without a word (a cable, a firewall, a moved address) ends after 15 to 25 seconds.
+
+Who works for many at once has no caller whose deadline would end it. A server that is merely stopped still answers to
+this: its kernel does. See libpq's connection parameters, in seconds but for the last, in milliseconds."""
+
 DEADLOCK = "40P01"
 """PostgreSQL's `deadlock_detected`."""
 
@@ -63,7 +74,7 @@ class Database:
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT,
             pool_use_lifo=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT, "options": ABANDONED},
+            connect_args={"connect_timeout": CONNECT_TIMEOUT, "options": ABANDONED, **VANISHED},
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_dead)
         # A single statement needs no transaction around it: no BEGIN and ROLLBACK for reads.
@@ -142,6 +153,7 @@ class Database:
             "password": self.url.password,
             "dbname": self.url.database,
             "connect_timeout": CONNECT_TIMEOUT,
+            **VANISHED,
             **query,
         }
         return {key: value for key, value in given.items() if value is not None}
