@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import Counter
-
-from datalabs_runtime.span_bytes import request_of
 
 PATH = "/v1/traces"
 TIMEOUT = 2.0
@@ -53,7 +52,7 @@ class OtlpExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send one batch; False results are only counted."""
-        if self._now() >= self._rests_until and self._send(request_of(spans)):
+        if self._now() >= self._rests_until and self._send(encode_spans(spans).SerializeToString()):
             return SpanExportResult.SUCCESS
         DROPPED.inc(len(spans))
         return SpanExportResult.FAILURE
