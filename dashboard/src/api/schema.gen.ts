@@ -1724,7 +1724,8 @@ export interface components {
          * Node
          * @description One machine of the cluster; cores as they may be promised, memory and disk in MiB, devices by their name.
          *
-         *     What is taken counts this platform's labs and whatever else the cluster knows to run there.
+         *     What is taken counts this platform's labs and whatever else the cluster knows to run there. Of the disk each lab takes
+         *     `lab_disk_mib` beside what was asked for it (its logs, say).
          */
         Node: {
             /** Name */
@@ -1768,6 +1769,11 @@ export interface components {
              * @default 0
              */
             disk_taken_mib: number;
+            /**
+             * Lab Disk Mib
+             * @default 0
+             */
+            lab_disk_mib: number;
             /** Gpus Taken */
             gpus_taken?: {
                 [key: string]: number;
@@ -7498,6 +7504,7 @@ export interface operations {
                      *           "cores_taken": 8,
                      *           "memory_taken_mib": 32768,
                      *           "disk_taken_mib": 0,
+                     *           "lab_disk_mib": 0,
                      *           "gpus_taken": {},
                      *           "labs": 5
                      *         }

@@ -106,6 +106,16 @@ def test_one_machine_must_have_room_not_the_sum_of_all() -> None:
     assert decided.waits["lab00000"].text == "Needs 6 cores on one node; the largest free is 4"
 
 
+def test_what_each_lab_takes_of_a_disk_beside_its_own_is_counted() -> None:
+    """A cluster that adds room for logs to each of them must not be handed more labs than it has such rooms for."""
+    small = {"cores": 0.1, "memory_mib": 16, "disk_mib": 0}
+    machine = node("n1", disk_mib=1000, lab_disk_mib=320, disk_taken_mib=640)
+    two = running(0, need=amount(0.2, 32, 0), labs=2)
+    decided = decide([lab(0, **small), lab(1, **small)], site(machine), held=[two])
+    assert list(decided.admitted) == ["lab00000"]
+    assert set(decided.waits) == {"lab00001"}
+
+
 def test_a_lab_goes_where_it_leaves_the_least_so_that_large_rooms_stay() -> None:
     decided = decide(
         [lab(0), lab(1, cores=4, memory_mib=8192)], site(node("a"), node("b", cores=2, memory_mib=2048))

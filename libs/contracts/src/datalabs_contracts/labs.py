@@ -419,7 +419,8 @@ class NodeState(StrEnum):
 class Node(Contract):
     """One machine of the cluster; cores as they may be promised, memory and disk in MiB, devices by their name.
 
-    What is taken counts this platform's labs and whatever else the cluster knows to run there.
+    What is taken counts this platform's labs and whatever else the cluster knows to run there. Of the disk each lab takes
+    `lab_disk_mib` beside what was asked for it (its logs, say).
     """
 
     name: str
@@ -434,6 +435,7 @@ class Node(Contract):
     cores_taken: float = 0.0
     memory_taken_mib: int = 0
     disk_taken_mib: int = 0
+    lab_disk_mib: int = 0
     gpus_taken: dict[str, int] = Field(default_factory=dict)
     labs: int = 0
 

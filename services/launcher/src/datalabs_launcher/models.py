@@ -265,7 +265,7 @@ class Waiting:
 class Held:
     """What an admitted lab holds, and where: `place` was counted on, `node` is what the cluster says.
 
-    `handed_over` once the cluster may know its job; `ends_at` is a guess.
+    `handed_over` once the cluster may know its job. It may stand for several labs of one owner on one machine.
     """
 
     lab_id: str
@@ -278,6 +278,7 @@ class Held:
     started_at: datetime | None = None
     expires_at: datetime | None = None
     kind_of_run: tuple[str, str, str] = ("", "", "")
+    labs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,10 @@ ANY_DEVICE = ""
 
 @dataclass(slots=True)
 class Machine:
-    """A machine and what is free of it now; `takes` is false while it drains, is closed or is not heard of."""
+    """A machine and what is free of it now; `takes` is false while it drains, is closed or is not heard of.
+
+    Each lab takes `lab_disk_mib` of its disk beside what was asked for it.
+    """
 
     key: str
     name: str
@@ -35,6 +38,7 @@ class Machine:
     memory_mib: int
     disk_mib: int
     gpus: dict[str, int]
+    lab_disk_mib: int = 0
     leaving: list[tuple[datetime, Amount]] = field(default_factory=list)
     """When our labs here end at the latest, and what they give back then."""
 
@@ -49,7 +53,7 @@ class Machine:
         return (
             need.memory_mib <= self.memory_mib
             and need.cores <= self.cores + ROUNDING
-            and need.disk_mib <= self.disk_mib
+            and need.disk_mib + self.lab_disk_mib <= self.disk_mib
             and (not need.gpus or devices_fit(need.gpus, self.gpus))
         )
 
@@ -62,11 +66,11 @@ class Machine:
                 return moment
         return None
 
-    def give(self, need: Amount) -> None:
-        """Count an amount as given; what is there may be less (a lab of a machine that shrank)."""
+    def give(self, need: Amount, *, labs: int = 1) -> None:
+        """Count an amount as given to so many labs; what is there may be less (a lab of a machine that shrank)."""
         self.cores -= need.cores
         self.memory_mib -= need.memory_mib
-        self.disk_mib -= need.disk_mib
+        self.disk_mib -= need.disk_mib + labs * self.lab_disk_mib
         for name, count in need.gpus.items():
             chosen = name or max(self.gpus, key=lambda one: (self.gpus[one], one), default=ANY_DEVICE)
             self.gpus[chosen] = self.gpus.get(chosen, 0) - count
@@ -79,7 +83,8 @@ class Machine:
                 memory_mib=-need.memory_mib,
                 disk_mib=-need.disk_mib,
                 gpus={name: -count for name, count in need.gpus.items()},
-            )
+            ),
+            labs=-1,
         )
 
 
@@ -129,7 +134,9 @@ def machines_of(capacity: Capacity, held: Sequence[Held]) -> list[Machine]:
     found: list[Machine] = []
     for node in nodes:
         key = key_of(node)
-        known = total(one.need for one in ours[key] if one.handed_over)
+        handed_over = [one for one in ours[key] if one.handed_over]
+        known = total(one.need for one in handed_over)
+        known_disk_mib = known.disk_mib + node.lab_disk_mib * sum(one.labs for one in handed_over)
         machine = Machine(
             key=key,
             name=node.name,
@@ -141,11 +148,12 @@ def machines_of(capacity: Capacity, held: Sequence[Held]) -> list[Machine]:
             ),
             cores=node.cores - max(0.0, node.cores_taken - known.cores),
             memory_mib=node.memory_mib - max(0, node.memory_taken_mib - known.memory_mib),
-            disk_mib=node.disk_mib - max(0, node.disk_taken_mib - known.disk_mib),
+            disk_mib=node.disk_mib - max(0, node.disk_taken_mib - known_disk_mib),
             gpus=_free_of_others(node, ours[key]),
+            lab_disk_mib=node.lab_disk_mib,
         )
         for one in ours[key]:
-            machine.give(one.need)
+            machine.give(one.need, labs=one.labs)
             if one.expires_at is not None:
                 machine.leaving.append((one.expires_at, one.need))
         found.append(machine)

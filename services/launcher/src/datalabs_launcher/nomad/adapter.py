@@ -25,7 +25,7 @@ from datalabs_launcher.nomad.errors import JobExistsError, NomadRejectedError
 from datalabs_launcher.nomad.follower import Follower
 from datalabs_launcher.nomad.hearing import Hearing
 from datalabs_launcher.nomad.images import Images, fetch_id
-from datalabs_launcher.nomad.job import PREFIX, Cluster, freed, job_of, meta_of, secrets_of
+from datalabs_launcher.nomad.job import PREFIX, Cluster, freed, job_of, meta_of, room_mib, secrets_of
 from datalabs_launcher.nomad.observing import KILL, OVER, Known, observe
 from datalabs_launcher.nomad.pacing import Paces
 from datalabs_launcher.nomad.stream import EventStream
@@ -194,7 +194,11 @@ class NomadScheduler:
     async def capacity(self) -> Capacity:
         """Return all machines with what Nomad has reserved of them for this platform's labs."""
         on_node = self._view.by_node()
-        found = [nodes.node_of(node, *on_node[str(node["ID"])], self._settings) for node in self._machines()]
+        room = room_mib(self._cluster.log_mib)
+        found = [
+            nodes.node_of(node, *on_node[str(node["ID"])], self._settings, lab_disk_mib=room)
+            for node in self._machines()
+        ]
         return nodes.capacity_of(sorted(found, key=lambda node: node.name), [])
 
     async def may_start(self) -> bool:

@@ -221,7 +221,12 @@ def _constraints(job: LabJob, node_id: str | None) -> list[dict[str, str]]:
     return found
 
 
+def room_mib(log_mib: int) -> int:
+    """Return what each job takes of its node's disk beside the lab's own: for logs, and what Nomad puts there."""
+    return LOG_ROOM_MIB + 2 * 2 * log_mib
+
+
 def _disk(job: LabJob, cluster: Cluster) -> int:
     """Return the room on a node: the disk of a virtual machine lies there, that of a container on its volumes."""
-    room = LOG_ROOM_MIB + 2 * 2 * cluster.log_mib
+    room = room_mib(cluster.log_mib)
     return room + job.disk_mib if job.runtime is Runtime.VM else room

@@ -52,9 +52,17 @@ def runtimes_of(node: Document, settings: NomadSettings) -> list[Runtime]:
 
 
 def node_of(
-    node: Document, labs: Sequence[Document], others: Sequence[Document], settings: NomadSettings
+    node: Document,
+    labs: Sequence[Document],
+    others: Sequence[Document],
+    settings: NomadSettings,
+    *,
+    lab_disk_mib: int = 0,
 ) -> Node:
-    """Return a machine with what is taken on it: by labs, and by whatever else Nomad runs there."""
+    """Return a machine with what is taken on it: by labs, and by whatever else Nomad runs there.
+
+    Each lab takes `lab_disk_mib` of the node's disk beside its own.
+    """
     whole, kept = node.get("NodeResources") or {}, node.get("ReservedResources") or {}
 
     def free(kind: str, name: str) -> int:
@@ -84,6 +92,7 @@ def node_of(
         cores_taken=round(mhz / settings.nomad_core_mhz, 2),
         memory_taken_mib=memory,
         disk_taken_mib=disk,
+        lab_disk_mib=lab_disk_mib,
         gpus_taken=taken,
         labs=len(labs),
     )

@@ -108,6 +108,7 @@ HELD_TOGETHER = (
         func.sum(LABS.c.memory_mib).label("memory_mib"),
         func.sum(LABS.c.disk_mib).label("disk_mib"),
         func.sum(LABS.c.gpus).label("gpus"),
+        func.count().label("labs"),
     )
     .where(HOLDING)
     .group_by(*_TOGETHER)
@@ -293,6 +294,7 @@ async def held_together(session: AsyncSession) -> list[Held]:
             place=row.place,
             node=row.node,
             handed_over=row.handed_over,
+            labs=row.labs,
         )
         for row in await session.execute(HELD_TOGETHER)
     ]
