@@ -24,6 +24,7 @@ export function nodes(): Node[] {
     cores_taken: 0,
     memory_taken_mib: 0,
     disk_taken_mib: 0,
+    lab_disk_mib: 320,
     gpus_taken: {},
     labs: 0,
     ...fields,
