@@ -69,7 +69,7 @@ async def test_all_secrets_are_rotated_and_everything_goes_on() -> None:
         secrets = platform.state / "secrets"
         async with platform.client("ada") as ada:
             lab = await ada.launch("stub")
-            await lab.ready(timeout=60)
+            await lab.ready(timeout=180)  # its software is made first, beside that of all others
             sent = await secret_of(ada, lab)
         old_subscriber = json.loads((platform.state / "credentials.json").read_text())["subscriber"]
         before = keys(secrets)

@@ -158,6 +158,11 @@ async def test_only_who_leads_measures(crowd: Crowd) -> None:
     await crowd.led()
     for instance in crowd.rig.instances:
         await instance.launcher.samples.interest(Interest(labs=[record.id]).model_dump_json().encode())
+
+    async def measured() -> bool:
+        return bool(crowd.rig.published)
+
+    await crowd.rig.eventually(measured)  # interest wakes the leader's own loop
     before = len(crowd.rig.published)
     for instance in crowd.rig.instances:
         await instance.launcher.samples.measure()
