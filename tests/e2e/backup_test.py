@@ -24,9 +24,11 @@ async def test_a_restored_platform_goes_on_where_the_backup_was_made(tmp_path: P
             await lab.ready(timeout=60)
             await lab.stop()
             ended = await lab.ended(timeout=60)
+            usage: list[dict[str, Any]] = []
             async with asyncio.timeout(30):
-                while (usage := await used(datalabs))[0]["running"]:  # noqa: ASYNC110 - the ledger follows
+                while not usage or usage[0]["running"]:  # the ledger follows
                     await asyncio.sleep(0.1)
+                    usage = await used(datalabs)
         (old.state / "volumes" / "home" / "ada" / "note.txt").write_text("kept")
         assert "backed up" in old.command("backup", str(copy)).stdout
         assert "exists" in old.command("backup", str(copy), check=False).stderr

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
-import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
@@ -17,7 +16,6 @@ from datalabs_runtime import consuming, telemetry
 from datalabs_runtime.batches import BatchHandler
 from datalabs_runtime.facts import Event, MalformedFactError
 from datalabs_runtime.messaging import Messaging
-from datalabs_runtime.permissions import TOPOLOGY, inbox_of
 from datalabs_runtime.settings import TelemetrySettings
 from datalabs_testing.facts import lab_fact
 from datalabs_testing.platform import Platform
@@ -32,24 +30,6 @@ async def launcher(platform: Platform) -> AsyncIterator[Messaging]:
     await messaging.start()
     yield messaging
     await messaging.aclose()
-
-
-@pytest_asyncio.fixture
-async def topology(platform: Platform) -> AsyncIterator[Client]:
-    client = await nats.connect(
-        platform.nats.url,
-        user=TOPOLOGY,
-        password=platform.nats.passwords[TOPOLOGY],
-        inbox_prefix=inbox_of(TOPOLOGY).encode(),
-    )
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries without waiting: the delays are data, their number stays."""
-    monkeypatch.setattr(consuming, "RETRY_DELAYS", (0.01,) * 5)
 
 
 async def tell(launcher: Messaging, *numbers: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
@@ -21,7 +20,6 @@ from datalabs_runtime.database import Database
 from datalabs_runtime.inbox import Inbox
 from datalabs_runtime.messaging import Event, Messaging
 from datalabs_runtime.outbox import Outbox, OutboxRelay
-from datalabs_runtime.permissions import TOPOLOGY, inbox_of
 from datalabs_runtime.tables import ServiceBase
 from datalabs_testing.events import EventRecorder, deliver_doubled_and_shuffled, make_event
 from datalabs_testing.facts import lab_fact
@@ -58,24 +56,6 @@ async def launcher(platform: Platform, database: MakeDatabase) -> AsyncIterator[
     yield Producer(own, messaging, relay)
     await relay.aclose()
     await messaging.aclose()
-
-
-@pytest_asyncio.fixture
-async def topology(platform: Platform) -> AsyncIterator[Client]:
-    client = await nats.connect(
-        platform.nats.url,
-        user=TOPOLOGY,
-        password=platform.nats.passwords[TOPOLOGY],
-        inbox_prefix=inbox_of(TOPOLOGY).encode(),
-    )
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries without waiting: the delays are data, their number stays."""
-    monkeypatch.setattr(consuming, "RETRY_DELAYS", (0.01,) * 5)
 
 
 async def ledger(platform: Platform, handler: Callable[[Event], Awaitable[None]]) -> Messaging:

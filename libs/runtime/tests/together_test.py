@@ -89,13 +89,14 @@ async def test_what_is_nobodys_fault_is_not_tried_again() -> None:
     assert work.batches == [[2, 4]]
 
 
-async def test_with_a_pause_those_who_come_a_moment_later_go_along() -> None:
+async def test_with_a_pause_one_alone_waits_for_nobody_and_those_after_it_go_together() -> None:
     work = Counter()
     work.gate.set()
-    together = Together(work, pause=0.02)
-    first = asyncio.create_task(together(2))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert await together(4) == 8
-    assert await first == 4
-    assert work.batches == [[2, 4]]
+    together = Together(work, pause=0.05)
+    assert await together(2) == 4
+    second = asyncio.create_task(together(4))
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    assert await together(6) == 12
+    assert await second == 8
+    assert work.batches == [[2], [4, 6]]

@@ -78,13 +78,17 @@ class Consumption:
         return any(subject.endswith(">") for subject in self.consumer.subjects)
 
     async def handle(self, event: Event) -> None:
-        """Hand a fact to the handler; an unknown type is acknowledged and counted, for a newer release's sake."""
-        if event.type is None:
-            UNKNOWN.labels(self.consumer.name).inc()
-            if not self.takes_everything:
-                return
-        telemetry.causation.set(event.id)
-        await self.handler(event)
+        """Hand a fact to the handler; one that it does not take is acknowledged."""
+        if self.takes(event):
+            telemetry.causation.set(event.id)
+            await self.handler(event)
+
+    def takes(self, event: Event) -> bool:
+        """Return whether the handler gets a fact: one of an unknown type is counted, for a newer release's sake."""
+        if event.type is not None:
+            return True
+        UNKNOWN.labels(self.consumer.name).inc()
+        return self.takes_everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +110,8 @@ class Delivery:
         """The message's headers."""
         return self.message.headers or {}
 
-    def event(self) -> Event:
-        """Return the fact.
+    def event(self, *, parsed: bool = True) -> Event:
+        """Return the fact, with its data where it is `parsed`.
 
         Raises `MalformedFactError`.
         """
@@ -118,6 +122,7 @@ class Delivery:
             sequence=self.sequence,
             deliveries=self.deliveries,
             lenient=self.consumption.takes_everything,
+            parsed=parsed,
         )
 
 
@@ -140,7 +145,7 @@ class Intake:
 
     def middlewares(self) -> list[Callable[..., BaseMiddleware[Any, Any]]]:
         """Return the middleware: the layers are in it, outermost first."""
-        return [partial(_Layers, find=self._delivery, around=(self.retry, traced, _measured, _logged))]
+        return [partial(_Layers, find=self.delivery, around=(self.retry, traced, _measured, _logged))]
 
     def declare(self, consumer: Consumer, handler: Handler) -> Consumption:
         """Note a consumer of this service, for its guard and its dead letters."""
@@ -185,10 +190,11 @@ class Intake:
             await consumption.handle(read_fact(subject, headers, body, lenient=consumption.takes_everything))
 
     async def _work(self, message: StreamMessage[Msg]) -> None:
-        delivery = self._delivery(message.raw_message)
+        delivery = self.delivery(message.raw_message)
         await delivery.consumption.handle(delivery.event())
 
-    def _delivery(self, message: Msg) -> Delivery:
+    def delivery(self, message: Msg) -> Delivery:
+        """Return a message of a declared consumer as a delivery."""
         metadata = message.metadata
         return Delivery(
             consumption=self._consumptions[metadata.consumer],
@@ -203,7 +209,7 @@ class Intake:
         While a handler runs the server is told so: a slow one is not started a second time.
         """
         try:
-            with _kept_alive(delivery):
+            with kept_alive(delivery.consumer, lambda: [delivery.message]):
                 return await handle()
         except Exception as error:
             delay = delay_after(error, delivery)
@@ -350,15 +356,15 @@ async def _logged(handle: Handle, delivery: Delivery) -> Any:
 
 
 @contextlib.contextmanager
-def _kept_alive(delivery: Delivery) -> Iterator[None]:
-    """Tell the server every third of `ack_wait` that the work goes on."""
+def kept_alive(consumer: Consumer, held: Callable[[], Sequence[Msg]]) -> Iterator[None]:
+    """Tell the server every third of `ack_wait` that what is held is being worked on."""
     loop = asyncio.get_running_loop()
-    every = delivery.consumer.ack_wait.total_seconds() / 3
+    every = consumer.ack_wait.total_seconds() / 3
     tasks: set[asyncio.Task[None]] = set()
     timers: list[asyncio.TimerHandle] = []
 
     def remind() -> None:
-        tasks.add(loop.create_task(_say_in_progress(delivery.message)))
+        tasks.add(loop.create_task(_say_in_progress(held())))
         timers[:] = [loop.call_later(every, remind)]
 
     timers.append(loop.call_later(every, remind))
@@ -370,6 +376,7 @@ def _kept_alive(delivery: Delivery) -> Iterator[None]:
             task.cancel()
 
 
-async def _say_in_progress(message: Msg) -> None:
+async def _say_in_progress(messages: Sequence[Msg]) -> None:
     with contextlib.suppress(NatsError, OSError):
-        await message.in_progress()
+        for message in messages:
+            await message.in_progress()

@@ -134,7 +134,7 @@ class Messaging:
         gather: float = GATHER,
         parsed: bool = False,
     ) -> None:
-        """Handle a durable consumer's facts many at once, by the same rules; the first waits `gather` seconds.
+        """Handle a durable consumer's facts many at once, by the same rules; batches begin `gather` seconds apart.
 
         Only with `parsed` do the facts have their data, else `raw` has it.
         """
@@ -256,11 +256,13 @@ class Messaging:
         await guard.ensure()
         await broker.start()
         for subscriber, (consumer, _, workers) in zip(subscribers, self._consumed, strict=True):
-            pull = PatientPull(self.client, consumer, subscriber.subscription, guard.ensure, workers)
+            pull = PatientPull(
+                self.client, consumer, guard.ensure, workers, instead_of=subscriber.subscription
+            )
             subscriber.subscription = pull
             self._pulls.append(pull)
         for reader in self._readers:
-            await reader.start(self.client, guard.ensure)
+            self._pulls.append(await reader.start(self.client, guard.ensure))
         await self.client.subscribe(replay_subject(self.service), queue=self.service, cb=self._replayed)
         self._guard = guard
         self._guarding = Loop("consumer guard", GUARD_EVERY, guard.look, clock=self._clock, at_once=False)
@@ -306,8 +308,6 @@ class Messaging:
     def _renew_pulls(self) -> None:
         for pull in self._pulls:
             pull.renew()
-        for reader in self._readers:
-            reader.renew()
 
 
 def _core(handler: Callable[[str, bytes], Awaitable[None]], log: Any) -> Callable[[Msg], Awaitable[None]]:

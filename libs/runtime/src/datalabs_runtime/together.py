@@ -17,7 +17,7 @@ class Together(Generic[ItemT, ReplyT]):
 
     `work` takes the items of a batch in their order and returns for each its reply or the error to raise. Errors that
     `apart` says are one item's fault do not end the batch: then each item is tried by itself. Where nobody waits for the
-    reply, a batch gathers company for `pause` seconds.
+    reply, batches begin `pause` seconds apart and gather company meanwhile.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Together(Generic[ItemT, ReplyT]):
         self._most = most
         self._apart = apart
         self._pause = pause
+        self._next = 0.0
         self._waiting: list[tuple[ItemT, asyncio.Future[ReplyT]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -47,10 +48,13 @@ class Together(Generic[ItemT, ReplyT]):
         return await future
 
     async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             while self._waiting:
-                if self._pause and len(self._waiting) < self._most:
-                    await asyncio.sleep(self._pause)
+                early = self._next - clock()
+                if early > 0 and len(self._waiting) < self._most:
+                    await asyncio.sleep(early)
+                self._next = clock() + self._pause
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._do([(item, future) for item, future in batch if not future.cancelled()])
         finally:

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 SELF = "service:accounting"
 GATHERING = 0.25
-"""Seconds in which starts gather, to be written together: nobody waits for the ledger, in a rush they are many."""
+"""Seconds between two writes of starts: one alone is written at once, in a rush they gather and go together."""
 
 
 class Ledger:
