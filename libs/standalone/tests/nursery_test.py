@@ -23,6 +23,7 @@ import os, sys, time
 def tell():
     print("> for the operator")
     print("for the log", os.getppid())
+    open("told", "w").close()
 
 def fail():
     print("> trying")
@@ -88,30 +89,47 @@ async def test_a_task_that_fails_is_told_with_its_last_line(
     assert said == ["trying"]
 
 
+UNTIL_ASKED = """
+import os, select, stat
+
+def asked():
+    sockets = [int(one) for one in os.listdir("/proc/self/fd") if is_socket(int(one))]
+    return select.select(sockets, [], [], .01)[0]
+
+def is_socket(descriptor):
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False  # of the listing itself
+
+while not asked() and not os.path.exists("told"):
+    pass
+"""
+"""The import of a service that ends when a task is asked for, or was done at once, before the import began."""
+
+
 async def test_a_task_need_not_wait_for_the_services_imports(state: StateFolder, children: Children) -> None:
     """The first task declares the topology on one core while the nursery imports the services on another."""
     waiting = f"import os, time\nwhile not os.path.exists('{state.root}/go'): time.sleep(.01)\n"
     (state.root / "slow_service.py").write_text(waiting)
-    until_asked = (
-        "import gc, select, socket\n"
-        "select.select([one for one in gc.get_objects() if isinstance(one, socket.socket)], [], [])\n"
-    )
-    (state.root / "first_service.py").write_text(until_asked)
+    (state.root / "first_service.py").write_text(UNTIL_ASKED)
     nursery = nursery_of(state, tasks="few_tasks", first="first_service", slow="slow_service")
     pid = await nursery.start_early()
-    said: list[str] = []
-    running = asyncio.create_task(runner(nursery, state, children).run("tell", said.append))
-    service = asyncio.create_task(start(nursery, state, "service", "slow"))
-    await running
-    assert said == ["for the operator"]
-    assert not (await nursery.probe()).ready
-    assert not service.done()
-    (state.root / "go").touch()
-    await until(service.done)
-    assert (await nursery.probe()).ready
-    await children.exit_of(await service)
-    nursery.kill()
-    await children.exit_of(pid)
+    try:
+        said: list[str] = []
+        running = asyncio.create_task(runner(nursery, state, children).run("tell", said.append))
+        service = asyncio.create_task(start(nursery, state, "service", "slow"))
+        await running
+        assert said == ["for the operator"]
+        assert not (await nursery.probe()).ready
+        assert not service.done()
+        (state.root / "go").touch()
+        await until(service.done)
+        assert (await nursery.probe()).ready
+        await children.exit_of(await service)
+    finally:
+        nursery.kill()
+        await children.exit_of(pid)
 
 
 async def start(nursery: Nursery, state: StateFolder, kind: str, name: str) -> int:

@@ -10,7 +10,6 @@ import pytest_asyncio
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from datalabs_contracts.datalabs import Kind
 from datalabs_contracts.labs import LabState, Reason
 from datalabs_launcher.errors import LabMovedError
 from datalabs_launcher.journal import Change, Journal
@@ -19,6 +18,8 @@ from datalabs_launcher.store import attempts, claims, labs
 from datalabs_launcher.tables import Base
 from datalabs_runtime.database import Database
 from datalabs_runtime.outbox import Outbox
+
+from .records import queued_lab
 
 NOW = datetime(2026, 5, 4, 12, 30, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -38,61 +39,19 @@ def journal(stored: Database) -> Journal:
 
 
 def queued(number: int, *, owner: str = "ada", key: str | None = None) -> LabRecord:
-    return LabRecord(
+    """Return a lab with all that JSON could spoil on its way to the database."""
+    return queued_lab(
+        NOW,
         id=f"abcdefgh{LETTERS[number]}a",
         owner=owner,
-        owner_uid=5001,
-        unlimited=False,
         name="Élan d'étoiles ✨",
-        datalab="stub",
         datalab_title='Stub "one" \\ two',
-        version="1.0",
-        kind=Kind.WEB,
-        runtime=None,
-        size="small",
         cores=0.25,
-        memory_mib=64,
-        disk_mib=0,
         parameters={"depth": 1.5, "deep": {"list": [1, None, "x"]}},
         collections=["gaia"],
-        volumes=[],
         specification_document={"title": "Ünïcode", "ports": [1, 2]},
         idempotency_key=key,
-        body_hash="0" * 64,
-        state=LabState.QUEUED,
-        phase=QUEUED,
-        progress_fraction=None,
-        progress_text="",
-        reason=None,
-        message="",
-        exit_code=None,
-        signal=None,
-        last_lines=[],
-        queue_position=None,
-        attempt=1,
-        revision=1,
-        reserved=True,
-        created_at=NOW,
-        requested_at=NOW,
-        started_at=None,
-        ready_at=None,
-        ended_at=None,
-        expires_at=None,
-        last_active_at=None,
-        noticed_minutes=None,
-        traceparent=None,
-        job_id=None,
-        port=None,
-        intended_at=None,
-        submitted_at=None,
-        host=None,
-        host_port=None,
-        node=None,
-        state_since=NOW,
-        phase_since=NOW,
         due_at=None,
-        delete_requested=False,
-        deleted_at=None,
     )
 
 

@@ -13,25 +13,23 @@ from hypothesis import strategies as st
 
 from datalabs_contracts.datalabs import (
     ContainerRuntime,
-    IdlePolicy,
     Kind,
-    LaunchSpecification,
     ProcessRuntime,
     Runtime,
     Runtimes,
-    Size,
 )
 from datalabs_contracts.labs import LabState, Reason
-from datalabs_launcher.beginnings import of_rules, of_specification, untouched
 from datalabs_launcher.commands import Fields, fill, fill_command, fill_environment
 from datalabs_launcher.ends import KEPT_BYTES, judge, kept_lines, last_lines
 from datalabs_launcher.expiry import outlook
-from datalabs_launcher.models import AttemptRecord, LabRecord, Moment, Policy
+from datalabs_launcher.models import AttemptRecord, Moment
 from datalabs_launcher.placement import Site, choose_runtime, open_path
 from datalabs_launcher.scheduler import JobEnd, Step
 from datalabs_launcher.timeline import phases_of, step_documents, timeline_of, usual
 from datalabs_launcher.tokens import write_private
 from datalabs_launcher.views import within
+
+from .records import running_lab
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 FIELDS = Fields(
@@ -220,41 +218,8 @@ def test_usual_is_the_median_of_each_phase() -> None:
     assert usual([{"a": 1.0}, {"a": 3.0, "b": 2.0}, {"a": 9.0}]) == {"a": 3.0, "b": 0.0}
 
 
-def record(**changes: Any) -> LabRecord:
-    specification = LaunchSpecification(
-        datalab="stub",
-        title="Stub",
-        version="1",
-        kind=Kind.NOTEBOOK,
-        size=Size(name="small", title="Small", cores=1, memory_mib=1),
-        runtimes=Runtimes(order=[Runtime.PROCESS], process=ProcessRuntime(command=["x"])),
-        source="/x",
-        idle=IdlePolicy(minutes=changes.pop("idle", 0)),
-    )
-    made = LabRecord(
-        id="abcdefghjk",
-        owner="ada",
-        owner_uid=1,
-        unlimited=False,
-        name="x",
-        volumes=[],
-        idempotency_key=None,
-        body_hash="",
-        attempt=1,
-        revision=1,
-        created_at=START,
-        traceparent=None,
-        delete_requested=False,
-        deleted_at=None,
-        **of_specification(specification, Runtime.PROCESS),
-        **of_rules(specification, Policy(owner="ada")),
-        **untouched(START),
-    )
-    return replace(made, state=LabState.READY, ready_at=START, last_active_at=START, **changes)
-
-
 def test_expiry_is_told_at_fifteen_and_five_minutes() -> None:
-    lab = record(expires_at=at(3600))
+    lab = running_lab(START, expires_at=at(3600))
     assert outlook(lab, at(0)).due_at == at(2700)
     told = outlook(lab, at(2700))
     assert (told.minutes, told.reason, told.end) == (15, Reason.EXPIRED, False)
@@ -267,32 +232,34 @@ def test_expiry_is_told_at_fifteen_and_five_minutes() -> None:
 
 
 def test_idle_time_does_not_grow_when_the_clock_is_set_and_an_expiry_stays_where_it_was() -> None:
-    lab = record(idle=60)
+    lab = running_lab(START, idle_minutes=60)
     an_hour_on = at(4800)
     assert outlook(lab, an_hour_on).end
     rules = outlook(lab, an_hour_on, moved=lambda moment: moment + timedelta(hours=1))
     assert (rules.end, rules.ends_at) == (False, at(7200))
-    kept = record(expires_at=at(3600))
+    kept = running_lab(START, expires_at=at(3600))
     assert outlook(kept, an_hour_on, moved=lambda moment: moment + timedelta(hours=1)).end
 
 
 def test_a_short_life_is_not_announced_before_it_began() -> None:
-    assert outlook(record(expires_at=at(600)), at(0)).minutes is None
-    assert outlook(record(expires_at=at(600)), at(301)).minutes == 5
-    assert outlook(record(expires_at=at(60)), at(1)).minutes is None
+    assert outlook(running_lab(START, expires_at=at(600)), at(0)).minutes is None
+    assert outlook(running_lab(START, expires_at=at(600)), at(301)).minutes == 5
+    assert outlook(running_lab(START, expires_at=at(60)), at(1)).minutes is None
 
 
 def test_the_earlier_rule_wins_and_zero_minutes_mean_never() -> None:
-    lab = record(expires_at=at(7200), idle=30)
+    lab = running_lab(START, expires_at=at(7200), idle_minutes=30)
     assert outlook(lab, at(1800)).reason is Reason.IDLE
     assert outlook(replace(lab, last_active_at=at(7000)), at(7200)).reason is Reason.EXPIRED
-    assert outlook(record(idle=0), at(10**7)) == outlook(record(idle=0), at(0))
+    assert outlook(running_lab(START, idle_minutes=0), at(10**7)) == outlook(
+        running_lab(START, idle_minutes=0), at(0)
+    )
 
 
 def test_a_desktop_is_entered_by_the_gateways_page() -> None:
     site = Site(scheme="http", domain="localhost", port=8080, api_url="", edge_key=b"k")
-    assert open_path(record(), site=site) == "/"
-    desktop = record(kind=Kind.DESKTOP)
+    assert open_path(running_lab(START), site=site) == "/"
+    desktop = running_lab(START, kind=Kind.DESKTOP)
     assert open_path(desktop, site=site) == "/.datalabs/desktop"
     own = {**desktop.specification_document, "open_path": "/vnc.html"}
     assert open_path(replace(desktop, specification_document=own), site=site) == "/vnc.html"
@@ -321,7 +288,7 @@ def test_a_link_in_the_labs_folder_leads_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_page_of_labs_fits_in_a_message() -> None:
-    items = [replace(record(), last_lines=["x" * 500] * 20).contract() for _ in range(200)]
+    items = [replace(running_lab(START), last_lines=["x" * 500] * 20).contract() for _ in range(200)]
     page = within(items, 600_000)
     assert 1 < len(page) < 200
     assert sum(len(item.model_dump_json()) for item in page) <= 600_000

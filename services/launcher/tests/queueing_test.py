@@ -176,6 +176,9 @@ def test_never_is_said_only_of_what_no_machine_could_hold() -> None:
     assert can_ever_fit(amount(4, 8192, 0), PROCESS, None, machines)
     assert not can_ever_fit(amount(5, 1024, 0), PROCESS, None, machines)
     assert not can_ever_fit(amount(1, 1024, 0), Runtime.VM, None, machines)
+    logs = machines_of(site(node("a", disk_mib=1000, lab_disk_mib=320)), [])
+    assert can_ever_fit(amount(1, 1024, 680), PROCESS, None, logs)
+    assert not can_ever_fit(amount(1, 1024, 681), PROCESS, None, logs)
     text = why_never(lab(0, cores=5), "Large", machines)
     assert text == "Large needs 5 cores and 1 GiB on one node; the largest has 4 cores and 8 GiB."
 

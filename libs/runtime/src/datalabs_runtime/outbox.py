@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -125,6 +125,11 @@ class Outbox:
             "headers": headers,
             "body": body,
         }
+
+
+def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event's row as a JSON document can carry it: its body as text."""
+    return {**row, "body": row["body"].decode()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ NAMING = {
 
 OUTBOX_CHANNEL = "outbox"
 """NOTIFY channel that wakes the relay."""
+NOW_AND_WAKE = f"(SELECT now() FROM pg_notify('{OUTBOX_CHANNEL}', ''))"  # noqa: S608 - of a constant
+"""When an event was written, in SQL: the insert itself wakes the relay at commit, which costs no round trip."""
 
 
 class OutboxRow:
@@ -32,10 +34,7 @@ class OutboxRow:
     revision: Mapped[int] = mapped_column(BigInteger)
     headers: Mapped[dict[str, Any]] = mapped_column(JSONB)
     body: Mapped[bytes] = mapped_column(LargeBinary)
-    # The insert itself wakes the relay at commit: NOTIFY rides in the default and costs no round trip.
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), default=text("(SELECT now() FROM pg_notify('outbox', ''))")
-    )
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=text(NOW_AND_WAKE))
     published_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 

@@ -272,7 +272,7 @@ def holds(machine: Machine, need: Amount) -> bool:
     return (
         need.memory_mib <= whole.memory_mib
         and need.cores <= whole.cores + ROUNDING
-        and need.disk_mib <= whole.disk_mib
+        and need.disk_mib + machine.lab_disk_mib <= whole.disk_mib
         and devices_fit(need.gpus, whole.gpus)
     )
 

@@ -240,7 +240,7 @@ async def test_the_emulator_has_no_rights_and_tells_no_secrets(machines: Machine
     assert status["Groups"].split() == []
     assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
     assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
-    ours = {kind: (Path("/proc/1/ns") / kind).readlink() for kind in ("net", "mnt", "pid", "ipc", "uts")}
+    ours = {kind: (Path("/proc/self/ns") / kind).readlink() for kind in ("net", "mnt", "pid", "ipc", "uts")}
     for kind, namespace in ours.items():
         assert (proc / "ns" / kind).readlink() != namespace
     for name in ("cmdline", "environ"):

@@ -12,12 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from datalabs_contracts.datalabs import Collection
 from datalabs_contracts.volumes import Volume, VolumeKind
 from datalabs_runtime.direct import Direct
+from datalabs_runtime.outbox import as_json
+from datalabs_runtime.tables import NOW_AND_WAKE
 from datalabs_storage.models import StoredCollection
 from datalabs_storage.tables import collections, starters, volumes
 
-# Data-modifying WITH clauses see the same snapshot: `old` is what was there before. The default of `created_at`, which
-# wakes the relay, is SQLAlchemy's and has to be said here.
-_ADD_SCRATCHES = """
+# Data-modifying WITH clauses see the same snapshot: `old` is what was there before. The default of `created_at`
+# is SQLAlchemy's and has to be said here.
+_ADD_SCRATCHES = f"""
     WITH asked AS (
         SELECT * FROM json_to_recordset(%(asked)s::json) AS asked(
             id text, owner text, name text, uid bigint, revision bigint, made_at timestamptz,
@@ -30,20 +32,19 @@ _ADD_SCRATCHES = """
     ), told AS (
         INSERT INTO outbox (event_id, subject, entity, revision, headers, body, created_at)
         SELECT event_id, subject, entity, revision, headers, convert_to(body, 'UTF8'),
-            (SELECT now() FROM pg_notify('outbox', ''))
+            {NOW_AND_WAKE}
         FROM asked JOIN made USING (id)
     )
     SELECT old.name FROM asked JOIN volumes AS old ON old.kind = 'scratch' AND old.name = asked.name
     WHERE old.released_at IS NOT NULL
-"""
+"""  # noqa: S608 - of constants
 
 
 async def add_scratches(direct: Direct, asked: Sequence[tuple[Volume, Mapping[str, Any]]]) -> set[str]:
     """Insert those scratches that are not there, each with its event; return the labs whose scratch was released."""
     rows = [
         {
-            **event,
-            "body": event["body"].decode(),
+            **as_json(event),
             **volume.model_dump(mode="json", include={"id", "owner", "name", "uid", "revision"}),
             "made_at": volume.created_at.isoformat(),
         }

@@ -31,18 +31,17 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from datalabs_contracts.labs import LabState, Reason
 from datalabs_launcher.models import AttemptRecord, Moment
+from datalabs_launcher.store.labs import LABS
 from datalabs_launcher.tables import (
     ADDRESS_RING,
     AddressRow,
     AttemptRow,
-    LabRow,
     LaunchTimeRow,
     TransitionRow,
 )
 from datalabs_runtime.direct import Direct, Plain
 
 ATTEMPTS, TRANSITIONS = cast(Table, AttemptRow.__table__), cast(Table, TransitionRow.__table__)
-LABS = cast(Table, LabRow.__table__)
 ADDRESSES, LAUNCH_TIMES = cast(Table, AddressRow.__table__), cast(Table, LaunchTimeRow.__table__)
 COLUMNS = [ATTEMPTS.c[item.name] for item in fields(AttemptRecord)]
 GET = select(*COLUMNS).where(

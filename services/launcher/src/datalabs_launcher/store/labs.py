@@ -20,7 +20,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from datalabs_contracts.datalabs import Kind, Runtime
@@ -63,7 +62,6 @@ _KEYS = (
 OF_KEYS = Plain(
     select(*COLUMNS).join(_KEYS, and_(LABS.c.owner == _KEYS.c.owner, LABS.c.idempotency_key == _KEYS.c.key))
 )
-ADD = insert(LABS).on_conflict_do_nothing().returning(LABS.c.id)
 QUEUE = select(*COLUMNS).where(LABS.c.state == LabState.QUEUED).order_by(LABS.c.requested_at, LABS.c.id)
 TAKEN = select(
     func.coalesce(func.sum(LABS.c.cores), 0.0), func.coalesce(func.sum(LABS.c.memory_mib), 0)
@@ -115,7 +113,6 @@ HELD_TOGETHER = (
 )
 WAITING = (text("labs.state = 'queued'"), LABS.c.queue_position.is_not(None))
 """Labs that have been told to wait; one on its way through the queue does not count."""
-WAITING_OF = select(func.count()).where(LABS.c.owner == bindparam("of_owner"), *WAITING)
 
 
 def record_of(row: Any) -> LabRecord:
@@ -125,11 +122,6 @@ def record_of(row: Any) -> LabRecord:
         if values[name] is not None:
             values[name] = words(values[name])
     return LabRecord(**values)
-
-
-async def add(session: AsyncSession, record: LabRecord) -> bool:
-    """Insert a new lab; False when its id or key is taken."""
-    return (await session.execute(ADD, vars_of(record))).first() is not None
 
 
 def vars_of(record: LabRecord) -> dict[str, Any]:
@@ -241,11 +233,6 @@ async def taken(session: AsyncSession) -> Taken:
     """Return what admitted labs hold."""
     cores, memory = (await session.execute(TAKEN)).one()
     return Taken(cores=float(cores), memory_mib=int(memory))
-
-
-async def waiting_of(session: AsyncSession, owner: str) -> int:
-    """Return how many labs of one person wait for capacity; a lab on its way through the queue does not count."""
-    return int((await session.execute(WAITING_OF, {"of_owner": owner})).scalar_one())
 
 
 async def ended_before(session: AsyncSession, moment: datetime, *, limit: int) -> list[LabRecord]:

@@ -42,6 +42,7 @@ from datalabs_launcher.store.attempts import ATTEMPTS, TRANSITIONS
 from datalabs_launcher.store.labs import CHANNEL, LABS, WAITING, vars_of
 from datalabs_launcher.tables import Base
 from datalabs_runtime.direct import Direct, Plain
+from datalabs_runtime.outbox import as_json
 
 OUTBOX = cast(Table, Base.Outbox.__table__)
 EVENT = ("event_id", "subject", "entity", "revision", "headers", "body")
@@ -212,10 +213,6 @@ CHANGE_ALL = Plain(_change_all())
 ENTER_ALL = Plain(_enter_all())
 
 
-def _event(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "body": row["body"].decode()}
-
-
 def _document(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {"given": to_json(rows).decode()}
 
@@ -240,7 +237,7 @@ async def change_all(where: AsyncSession | Direct, changes: Sequence[Transition]
             "lab": {**one.values, "revision": one.record.revision + 1},
             "attempt_values": one.attempt_values,
             "moments": [asdict(moment) for moment in one.moments],
-            "event": _event(one.event),
+            "event": as_json(one.event),
         }
         for number, one in enumerate(changes)
     ]
@@ -265,7 +262,7 @@ async def enter_all(where: AsyncSession | Direct, entries: Sequence[Entry]) -> l
             "lab": vars_of(one.record),
             "first": asdict(one.attempt),
             "moments": [asdict(one.first)],
-            "event": _event(one.event),
+            "event": as_json(one.event),
         }
         for number, one in ((number, entries[number]) for number in first.values())
     ]
