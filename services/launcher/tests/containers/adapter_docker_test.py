@@ -1,18 +1,25 @@
 """The container adapter on a real engine."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
+import docker
+import docker.errors
 import pytest
 
 from datalabs_contracts.datalabs import EnvironmentSpecification, ProcessRuntime, Runtime, Runtimes
 from datalabs_contracts.labs import Reason
+from datalabs_launcher.containers import bridge
 from datalabs_launcher.containers.adapter import ContainerScheduler
 from datalabs_launcher.containers.config import ContainerSettings
+from datalabs_launcher.containers.specification import PLATFORM_LABEL
 from datalabs_launcher.federation import merged
 from datalabs_launcher.local.adapter import LocalScheduler
 from datalabs_launcher.local.config import LocalSettings
@@ -300,3 +307,33 @@ async def test_a_process_job_is_refused(bench: Any) -> None:
 
 def test_settings_are_described() -> None:
     assert all(field.description for field in ContainerSettings.model_fields.values())
+
+
+async def test_the_network_of_a_platform_that_is_gone_is_taken_back(
+    bench: Any, docker_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of one which has containers left, nor one just made: its first container may be on its way."""
+    names = {word: f"{word}-{uuid4().hex[:8]}" for word in ("gone", "used")}
+    for name in names.values():
+        docker_client.networks.create(f"datalabs-{name}", labels={PLATFORM_LABEL: name})
+    lab = docker_client.containers.create(bench.image, "true", labels={PLATFORM_LABEL: names["used"]})
+
+    def there() -> set[str]:
+        found = {network.name for network in docker_client.networks.list(filters={"label": PLATFORM_LABEL})}
+        return found & {f"datalabs-{name}" for name in names.values()}
+
+    engine = bench.scheduler._engine
+    try:
+        await bridge.take_back_lapsed(engine)
+        assert len(there()) == 2
+        monkeypatch.setattr(bridge, "YOUNG", timedelta(0))
+        await bridge.take_back_lapsed(engine)
+        assert there() == {f"datalabs-{names['used']}"}
+        lab.remove()
+        await bridge.take_back_lapsed(engine)
+        assert there() == set()
+    finally:
+        with contextlib.suppress(docker.errors.NotFound):
+            lab.remove()
+        for left in there():
+            docker_client.networks.get(left).remove()

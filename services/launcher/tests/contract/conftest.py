@@ -117,7 +117,7 @@ class Try:
         return heard
 
     async def sweep(self) -> None:
-        """End all that lives."""
+        """End all that lives, and have it forgotten: what is kept of it would stay on this machine."""
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
@@ -129,6 +129,7 @@ class Try:
                 await scheduler.stop(seen.job_id, grace=0)
         for seen in jobs:
             await self.eventually(lambda name=seen.job_id: _over(scheduler, name))
+            await scheduler.purge(seen.job_id)
         for adapter in self.adapters:
             await adapter.aclose()
 

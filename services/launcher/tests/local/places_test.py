@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalabs_launcher.local import (
+    blocks,
     interpreter,
     lab_package,
     listeners,
@@ -135,7 +136,7 @@ def test_addresses_go_round_and_rest(tmp_path: Path) -> None:
 def test_a_state_folder_keeps_its_network_and_a_copy_gets_another(tmp_path: Path) -> None:
     one = network.plan_of(tmp_path / "one")
     assert network.plan_of(tmp_path / "one") == one
-    assert one.network.prefixlen == network.BITS
+    assert one.network.prefixlen == blocks.BITS
     assert one.network.subnet_of(network.ALL)
     assert ipaddress.IPv4Address(one.api_address) in one.network
     shutil.copytree(tmp_path / "one", tmp_path / "two")

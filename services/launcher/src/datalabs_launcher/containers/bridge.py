@@ -7,14 +7,17 @@ as process labs have (`local/firewall.py`), because the bridge is put into the s
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from datalabs_launcher.containers.engine import Engine, EngineRefusedError
+from datalabs_launcher.containers.observing import instant
 from datalabs_launcher.containers.specification import PLATFORM_LABEL
-from datalabs_launcher.local import firewall, netlink, network, veth
+from datalabs_launcher.local import blocks, firewall, netlink, network, veth
 
 RANGE = ipaddress.IPv4Network("100.64.0.0/10")
 """Addresses that are nobody's own (RFC 6598), apart from those of process labs; 1,024 blocks."""
 UNWALLED = "Container labs can reach services of this machine: its firewall is not ours to set."
+YOUNG = timedelta(minutes=10)
 TRIES = 8
 """Blocks of addresses tried: the engine may know of users of one that this machine's routes do not show."""
 
@@ -35,11 +38,6 @@ def name_of(plan: network.Plan) -> str:
     return f"datalabs-{plan.name}"
 
 
-def interface_of(plan: network.Plan) -> str:
-    """Return the name of the bridge on this machine; interfaces have room for 15 letters."""
-    return f"dlb{plan.name}"
-
-
 async def establish(
     engine: Engine,
     plan: network.Plan,
@@ -53,6 +51,7 @@ async def establish(
 
     Raises `SchedulerAwayError`, and `EngineRefusedError` when the engine will not make the network.
     """
+    await take_back_lapsed(engine)
     subnet = await _subnet(engine, plan)
     if not network.may_make_networks():
         return Bridge(
@@ -79,8 +78,7 @@ async def establish(
 async def _subnet(engine: Engine, plan: network.Plan) -> ipaddress.IPv4Network:
     """Return the network's addresses; it is made when the engine has none of that name."""
     last: EngineRefusedError | None = None
-    blocks = [block for block in network.free_blocks(plan.name, RANGE) if block != plan.network]
-    for block in blocks[:TRIES]:
+    for block in blocks.free(plan.name, RANGE)[:TRIES]:
         known = await engine.network(name_of(plan))
         if known is not None:
             return ipaddress.IPv4Network(known["IPAM"]["Config"][0]["Subnet"])
@@ -90,7 +88,7 @@ async def _subnet(engine: Engine, plan: network.Plan) -> ipaddress.IPv4Network:
                 driver="bridge",
                 labels={PLATFORM_LABEL: plan.name},
                 options={
-                    "com.docker.network.bridge.name": interface_of(plan),
+                    "com.docker.network.bridge.name": plan.bridge,
                     "com.docker.network.bridge.enable_icc": "false",
                     # Ours says which packets leave, and under which address.
                     "com.docker.network.bridge.enable_ip_masquerade": "false",
@@ -119,7 +117,7 @@ def _wall(
     refused: Collection[str],
 ) -> None:
     """Put the bridge among the labs' interfaces and the labs' rules in force for it."""
-    name = interface_of(plan)
+    name = plan.bridge
     with netlink.Netlink() as socket:
         netlink.add_address(socket, veth.LOOPBACK, api_address)
         index = netlink.index_of(socket, name)
@@ -128,7 +126,7 @@ def _wall(
         netlink.set_up(socket, index, group=plan.group)
     firewall.apply(
         firewall.Policy(
-            table=table_of(plan),
+            table=plan.containers_table,
             group=plan.group,
             network=subnet,
             api_address=api_address,
@@ -139,13 +137,29 @@ def _wall(
     )
 
 
-def table_of(plan: network.Plan) -> str:
-    """Return the name of the rules' table: beside that of process labs, which goes when none of them lives."""
-    return f"{plan.table}-containers"
-
-
-async def dissolve(engine: Engine, plan: network.Plan) -> None:
-    """Take the network and its rules back; for when no container lab is left."""
+async def dissolve(engine: Engine, plan: network.Plan, *, address: str) -> None:
+    """Take the network and its rules back, for when no container lab is left; process labs keep the address they share."""
     await engine.remove_network(name_of(plan))
-    if network.may_make_networks():
-        firewall.remove(table_of(plan))
+    if not network.may_make_networks():
+        return
+    firewall.remove(plan.containers_table)
+    if not blocks.held(plan.network):
+        with netlink.Netlink() as socket:
+            network.leave_side(socket, plan, address)
+
+
+async def take_back_lapsed(engine: Engine) -> None:
+    """Take back the networks of platforms that are gone from this machine and have no container left.
+
+    Those that were never claimed here may be of a platform that cannot note it, and just about to start a container.
+    """
+    if not network.may_make_networks():
+        return
+    claimed = {one.name for one in blocks.claims() if not one.lapsed}
+    for known in await engine.networks(PLATFORM_LABEL):
+        name = known["Labels"][PLATFORM_LABEL]
+        made = instant(known["Created"])
+        young = made is None or datetime.now(UTC) - made < YOUNG
+        if name not in claimed and not young and not await engine.list(f"{PLATFORM_LABEL}={name}"):
+            await engine.remove_network(known["Name"])
+            firewall.remove(f"{known['Name']}-containers")

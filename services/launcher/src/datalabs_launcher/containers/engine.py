@@ -11,7 +11,7 @@ import io
 import socket
 import tarfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -190,6 +190,10 @@ class Engine:
     async def network(self, name: str) -> Document | None:
         """Return what is known of a network; None when there is none of exactly that name."""
         return await self._or_none(lambda client: dict(client.inspect_network(name)))
+
+    async def networks(self, label: str) -> Sequence[Document]:
+        """Return what is known of all networks with a label."""
+        return await self._do(lambda client: [dict(one) for one in client.networks(filters={"label": label})])
 
     async def create_network(self, name: str, **about: Any) -> None:
         """Make a network."""

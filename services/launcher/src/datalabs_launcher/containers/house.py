@@ -125,7 +125,7 @@ class House:
     async def leave(self) -> None:
         """Take the network back, and the groups that the engine leaves in every hierarchy."""
         if self._bridge is not None:
-            await bridge.dissolve(self._engine, self.plan)
+            await bridge.dissolve(self._engine, self.plan, address=self._api_address)
         await asyncio.to_thread(_remove_groups, self._cgroup_parent)
 
     def rest(self, address: str, ended: float) -> None:

@@ -17,12 +17,11 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalabs_launcher.local import firewall, netlink, veth
+from datalabs_launcher.local import blocks, firewall, netlink, veth
 
 ALL = ipaddress.IPv4Network("198.18.0.0/15")
 """The range for benchmarks of network devices (RFC 2544): no site routes it."""
 LOOPBACK = ipaddress.IPv4Network("127.64.0.0/10")
-BITS = 20
 REST_SECONDS = 120.0
 """An address rests at least so long after its lab's end: longer than any route token lives."""
 _NET_ADMIN, _SYS_ADMIN = 12, 21
@@ -50,8 +49,18 @@ class Plan:
 
     @property
     def table(self) -> str:
-        """The name of the nftables table."""
+        """The name of the nftables table of process labs."""
         return f"datalabs-{self.name}"
+
+    @property
+    def containers_table(self) -> str:
+        """The name of the table of container labs: beside the other one, which goes when no process lab lives."""
+        return f"{self.table}-containers"
+
+    @property
+    def bridge(self) -> str:
+        """The name of the container labs' bridge on this machine; interfaces have room for 15 letters."""
+        return f"dlb{self.name}"
 
     def interface(self, job_id: str) -> str:
         """Return the name of a job's interface on this machine; the same job has the same."""
@@ -80,29 +89,33 @@ def api_address(state_folder: Path) -> str | None:
 
 def plan_of(state_folder: Path) -> Plan:
     """Return the network of a state folder, chosen at the first call."""
-    folder = state_folder / "labs"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = hashlib.sha256(str(state_folder.resolve()).encode()).hexdigest()[:8]
-    path = folder / "network.json"
-    with _locked(folder / "network.lock"):
+    folder = state_folder.resolve()
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    path = folder / blocks.PLAN
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(path.parent / "network.lock"), blocks.locked():
         try:
             known = json.loads(path.read_text())
         except (OSError, ValueError):
             known = {}
-        if known.get("name") != name:  # a new folder, or a copied one: two must never share a network
+        if known.get("name") != name or _lost(name, known["network"]):
+            # A new folder, or a copied one, or another has its block now: two must never share a network.
             known = {
                 "name": name,
-                "network": str(free_blocks(name)[0]),
+                "network": str(blocks.free(name, ALL)[0]),
                 "loopback": str(_choose_loopback(name)),
             }
             draft = path.with_suffix(".tmp")
             draft.write_text(json.dumps(known))
             draft.rename(path)
-    return Plan(
-        name=name,
-        network=ipaddress.IPv4Network(known["network"]),
-        loopback=ipaddress.IPv4Network(known["loopback"]),
-    )
+        network = ipaddress.IPv4Network(known["network"])
+        blocks.claim(blocks.Claim(network=network, name=name, state_folder=folder))
+    return Plan(name=name, network=network, loopback=ipaddress.IPv4Network(known["loopback"]))
+
+
+def _lost(name: str, network: str) -> bool:
+    """Return whether another state folder has claimed this block since the machine started."""
+    return any(str(one.network) == network and one.name != name and not one.lapsed for one in blocks.claims())
 
 
 @contextlib.contextmanager
@@ -112,31 +125,9 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def free_blocks(name: str, within: ipaddress.IPv4Network = ALL) -> list[ipaddress.IPv4Network]:
-    """Return the blocks that nothing on this machine uses, those first that the name leads to; never none."""
-    blocks = list(within.subnets(new_prefix=BITS))
-    first = int(name, 16) % len(blocks)
-    taken = _taken()
-    ordered = blocks[first:] + blocks[:first]
-    free = [block for block in ordered if not any(block.overlaps(network) for network in taken)]
-    return free or ordered[:1]
-
-
 def _choose_loopback(name: str) -> ipaddress.IPv4Network:
-    blocks = list(LOOPBACK.subnets(new_prefix=BITS))
-    return blocks[int(name, 16) % len(blocks)]
-
-
-def _taken() -> list[ipaddress.IPv4Network]:
-    try:
-        with netlink.Netlink() as socket:
-            return [
-                ipaddress.IPv4Network(f"{address}/{bits}", strict=False)
-                for address, bits in netlink.taken(socket)
-                if bits
-            ]
-    except OSError:
-        return []
+    choice = list(LOOPBACK.subnets(new_prefix=blocks.BITS))
+    return choice[int(name, 16) % len(choice)]
 
 
 class Addresses:
@@ -191,6 +182,7 @@ class Firm:
 def establish(plan: Plan, *, address: str, port: int, egress: bool, refused: Collection[str]) -> Firm:
     """Give this machine the platform's side address and put the labs' rules in force. Needs root; repeating is fine."""
     notices: list[str] = []
+    take_back_lapsed()
     with netlink.Netlink() as socket:
         netlink.add_address(socket, veth.LOOPBACK, address)
         # What is sent to a lab that has no network yet, or no more, must not leave by the default route.
@@ -227,17 +219,39 @@ def establish(plan: Plan, *, address: str, port: int, egress: bool, refused: Col
 
 
 def dissolve(plan: Plan, *, address: str) -> None:
-    """Take back what `establish` did; for when no lab lives. What cannot be taken back stays, and harms nobody."""
+    """Take back what `establish` did, for when no process lab lives; container labs keep the address they share.
+
+    What cannot be taken back stays, and harms nobody.
+    """
     with contextlib.suppress(OSError):
         firewall.remove(plan.table)
+    _leave_old_filter(plan)
     with contextlib.suppress(OSError), netlink.Netlink() as socket:
         uplink = netlink.default_interface(socket)
         if uplink:
             _close(plan, uplink)
         with contextlib.suppress(OSError):
             netlink.forget_network(socket, str(plan.network.network_address), plan.network.prefixlen)
-        if address == plan.api_address:  # another one was given by the site, and may be in use by others
-            netlink.delete_address(socket, veth.LOOPBACK, address)
+        if netlink.index_of(socket, plan.bridge) is None:
+            leave_side(socket, plan, address)
+
+
+def leave_side(socket: netlink.Netlink, plan: Plan, address: str) -> None:
+    """Take the side address away, unless it was given by the site: others may use it."""
+    if address == plan.api_address:
+        netlink.delete_address(socket, veth.LOOPBACK, address)
+
+
+def take_back_lapsed() -> None:
+    """Take back what platforms left that were killed and whose state folder is gone, once none of their labs lives."""
+    with blocks.locked():
+        for one in blocks.claims():
+            if one.lapsed and not blocks.inhabited(one.network):
+                plan = Plan(name=one.name, network=one.network, loopback=_choose_loopback(one.name))
+                dissolve(plan, address=plan.api_address)
+                with contextlib.suppress(OSError), netlink.Netlink() as socket:
+                    leave_side(socket, plan, plan.api_address)
+                blocks.forget(one)
 
 
 def _users(uplink: str) -> Path:
@@ -274,15 +288,24 @@ def _close(plan: Plan, uplink: str) -> None:
 
 def _pass_old_filter(plan: Plan) -> None:
     """Where a container engine has set iptables' FORWARD to drop (Docker does), say there that labs may pass."""
-    program = shutil.which("iptables")
-    if program is None:
-        return
-    for rule in (
+    if program := shutil.which("iptables"):
+        for rule in _passes(plan):
+            if not _iptables(program, "-C", rule):
+                _iptables(program, "-I", rule)
+
+
+def _leave_old_filter(plan: Plan) -> None:
+    """Take `_pass_old_filter` back."""
+    if program := shutil.which("iptables"):
+        for rule in _passes(plan):
+            _iptables(program, "-D", rule)
+
+
+def _passes(plan: Plan) -> list[list[str]]:
+    return [
         ["-s", str(plan.network), "-j", "ACCEPT"],
         ["-d", str(plan.network), "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"],
-    ):
-        if not _iptables(program, "-C", rule):
-            _iptables(program, "-I", rule)
+    ]
 
 
 def _iptables(program: str, action: str, rule: list[str]) -> bool:
