@@ -12,6 +12,9 @@ import pytest
 
 from datalabs_launcher.local import blocks, netlink, network
 
+FOUR = ipaddress.IPv4Network("203.0.64.0/18")
+ONE = ipaddress.IPv4Network("203.0.64.0/20")
+"""Blocks that no platform of this machine has, of other tests, say."""
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="addresses and packet filters are root's")
 
 
@@ -45,7 +48,7 @@ def rules() -> str:
 def test_two_state_folders_never_have_one_block_though_neither_was_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "ALL", ipaddress.IPv4Network("198.18.0.0/18"))  # four blocks
+    monkeypatch.setattr(network, "ALL", FOUR)
     plans = [network.plan_of(tmp_path / str(number)) for number in range(4)]
     assert len({plan.network for plan in plans}) == 4
     assert [network.plan_of(tmp_path / str(number)) for number in range(4)] == plans
@@ -54,7 +57,7 @@ def test_two_state_folders_never_have_one_block_though_neither_was_started(
 def test_who_comes_when_all_is_claimed_takes_turns_and_the_first_finds_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "ALL", ipaddress.IPv4Network(f"198.18.0.0/{blocks.BITS}"))
+    monkeypatch.setattr(network, "ALL", ONE)
     first = network.plan_of(tmp_path / "first")
     assert network.plan_of(tmp_path / "second").network == first.network
     monkeypatch.setattr(network, "ALL", ipaddress.IPv4Network("198.18.0.0/15"))
@@ -64,7 +67,7 @@ def test_who_comes_when_all_is_claimed_takes_turns_and_the_first_finds_another(
 def test_of_what_is_only_claimed_the_longest_claimed_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "ALL", ipaddress.IPv4Network("198.18.0.0/18"))
+    monkeypatch.setattr(network, "ALL", FOUR)
     plans = [network.plan_of(tmp_path / str(number)) for number in range(4)]
     for age, one in enumerate(sorted(blocks.claims(), key=lambda claim: claim.name)):
         os.utime(blocks.FOLDER / f"{one.network.network_address}.json", (1000 - age, 1000 - age))
@@ -75,7 +78,7 @@ def test_of_what_is_only_claimed_the_longest_claimed_goes_first(
 def test_the_block_of_a_folder_that_is_gone_is_claimed_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "ALL", ipaddress.IPv4Network(f"198.18.0.0/{blocks.BITS}"))
+    monkeypatch.setattr(network, "ALL", ONE)
     first = network.plan_of(tmp_path / "first")
     shutil.rmtree(tmp_path / "first")
     second = network.plan_of(tmp_path / "second")
