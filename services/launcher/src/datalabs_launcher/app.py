@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datalabs_launcher.assembly import assemble
-from datalabs_launcher.clusters import ClusterPart, cluster_of
+from datalabs_launcher.clusters import ClusterPart, cluster_of, side_of
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.crash_points import HeldPoints
 from datalabs_launcher.messages import Handlers, register
@@ -79,7 +79,7 @@ def build(config: Path | None = None) -> Service:
             database,
             messaging,
             OutboxRelay(database, Base, messaging, clock=clock, calm=launcher.rush.over),
-            ClusterPart(scheduler),
+            ClusterPart(scheduler, side_of(settings, platform)),
             *launcher.parts(),
         ],
         health,

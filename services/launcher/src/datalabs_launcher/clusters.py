@@ -1,5 +1,6 @@
 """Which cluster labs run on; the only place that knows the adapters."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,16 +10,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
+
 from datalabs_contracts.datalabs import Runtime
 from datalabs_launcher.config import LauncherSettings
 from datalabs_launcher.containers.adapter import ContainerScheduler
 from datalabs_launcher.containers.config import CONTAINERS, ContainerSettings
 from datalabs_launcher.federation import Federation, Member
+from datalabs_launcher.local import network
 from datalabs_launcher.local.adapter import LocalScheduler
 from datalabs_launcher.local.config import LOCAL, LocalSettings
 from datalabs_launcher.nomad.adapter import NomadScheduler
 from datalabs_launcher.nomad.config import NOMAD, NomadSettings
-from datalabs_launcher.scheduler import Scheduler
+from datalabs_launcher.scheduler import JobState, Scheduler, SchedulerAwayError
 from datalabs_runtime.settings import PlatformSettings, SettingsError, load
 
 AUTO = "auto"
@@ -127,18 +131,45 @@ def _door(platform: PlatformSettings) -> tuple[str | None, int]:
     return address, parts.port or platform.labs_port
 
 
+def side_of(settings: LauncherSettings, platform: PlatformSettings) -> network.Plan | None:
+    """Return the network whose side address labs are told to reach the edge at, when nobody else puts it in place.
+
+    Labs of this machine do that themselves; with Nomad alone there are none.
+    """
+    if settings.scheduler != NOMAD or not network.may_make_networks():
+        return None
+    plan = network.plan_of(platform.state_folder)
+    address, _ = _door(platform)
+    return plan if address == plan.api_address else None
+
+
 class ClusterPart:
     """The cluster as a part of the service."""
 
     name = "cluster"
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, side: network.Plan | None = None) -> None:
         self._scheduler = scheduler
+        self._side = side
 
     async def start(self) -> None:
         """Find what runs already."""
+        if self._side is not None:
+            try:
+                await asyncio.to_thread(network.offer_side, self._side)
+            except OSError as error:
+                structlog.get_logger(__name__).warning("cluster.no_side_address", reason=str(error))
         await self._scheduler.start()
 
     async def aclose(self) -> None:
         """Let go; labs live on."""
+        if self._side is not None and not await self._inhabited():
+            await asyncio.to_thread(network.withdraw_side, self._side)
         await self._scheduler.aclose()
+
+    async def _inhabited(self) -> bool:
+        """Return whether labs live, as far as can be told."""
+        try:
+            return any(seen.state is not JobState.ENDED for seen in await self._scheduler.jobs())
+        except SchedulerAwayError:
+            return True

@@ -236,6 +236,22 @@ def dissolve(plan: Plan, *, address: str) -> None:
             leave_side(socket, plan, address)
 
 
+def offer_side(plan: Plan) -> None:
+    """Give this machine the platform's side address alone: for a cluster's labs that run here, or reach this machine.
+
+    Raises `OSError` where that may not be.
+    """
+    take_back_lapsed()
+    with netlink.Netlink() as socket:
+        netlink.add_address(socket, veth.LOOPBACK, plan.api_address)
+
+
+def withdraw_side(plan: Plan) -> None:
+    """Take `offer_side` back."""
+    with contextlib.suppress(OSError), netlink.Netlink() as socket:
+        leave_side(socket, plan, plan.api_address)
+
+
 def leave_side(socket: netlink.Netlink, plan: Plan, address: str) -> None:
     """Take the side address away, unless it was given by the site: others may use it."""
     if address == plan.api_address:
@@ -249,8 +265,7 @@ def take_back_lapsed() -> None:
             if one.lapsed and not blocks.inhabited(one.network):
                 plan = Plan(name=one.name, network=one.network, loopback=_choose_loopback(one.name))
                 dissolve(plan, address=plan.api_address)
-                with contextlib.suppress(OSError), netlink.Netlink() as socket:
-                    leave_side(socket, plan, plan.api_address)
+                withdraw_side(plan)
                 blocks.forget(one)
 
 
