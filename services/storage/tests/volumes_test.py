@@ -25,6 +25,7 @@ async def test_home_and_scratch_are_made_at_first_need(desk: Any, owner_uid: int
         ("/media/home", False),
         ("/media/scratch", False),
     ]
+    assert prepared.account == str(desk.layout.accounts / "ada")
     home, scratch = (Path(mount.source) for mount in prepared.mounts)
     assert home == desk.layout.homes / "ada"
     assert scratch == desk.layout.scratches / LAB
@@ -40,6 +41,14 @@ async def test_preparing_again_changes_nothing(desk: Any) -> None:
     desk.restart()
     assert await desk.prepare() == first
     assert len(await desk.facts()) == 2
+
+
+async def test_an_account_that_cannot_be_written_is_told(desk: Any) -> None:
+    desk.layout.accounts.parent.mkdir(parents=True, exist_ok=True)
+    desk.layout.accounts.write_text("a file")
+    error = await refused(desk)
+    assert error.code is ProblemCode.VOLUME_UNAVAILABLE
+    assert "account of ada" in str(error)
 
 
 async def test_many_labs_of_one_person_at_once_share_one_home(desk: Any) -> None:

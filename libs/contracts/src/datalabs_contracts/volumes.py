@@ -63,6 +63,10 @@ class PreparedVolumes(Contract):
     """Where the volumes are."""
 
     mounts: list[Mount]
+    account: str = Field(
+        default="",
+        description="Folder with the files `passwd` and `group` that name the person inside a container; empty: none.",
+    )
 
 
 class ReleaseVolumes(Contract):

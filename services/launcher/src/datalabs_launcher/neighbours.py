@@ -15,7 +15,7 @@ from datalabs_contracts.rpc import (
     RESERVE,
 )
 from datalabs_contracts.usage import LimitsQuery, Release, Reserve
-from datalabs_contracts.volumes import Mount, PrepareVolumes, ReleaseVolumes
+from datalabs_contracts.volumes import PreparedVolumes, PrepareVolumes, ReleaseVolumes
 from datalabs_launcher.models import LabRecord
 from datalabs_runtime.clock import Clock
 from datalabs_runtime.rpc import RpcClient
@@ -88,8 +88,8 @@ class Neighbours:
             if cursor is None:
                 return found
 
-    async def prepare_volumes(self, record: LabRecord, *, seconds: float) -> list[Mount]:
-        """Return the mounts of an attempt, made ready."""
+    async def prepare_volumes(self, record: LabRecord, *, seconds: float) -> PreparedVolumes:
+        """Return the volumes of an attempt, made ready."""
         specification = record.specification
         request = PrepareVolumes(
             lab_id=record.id,
@@ -103,8 +103,7 @@ class Neighbours:
             starters_name=record.datalab if specification.starters else "",
             renew=record.files_released,
         )
-        prepared = await self._rpc.call(PREPARE_VOLUMES, request, timeout=seconds, act_for=record.owner)
-        return prepared.mounts
+        return await self._rpc.call(PREPARE_VOLUMES, request, timeout=seconds, act_for=record.owner)
 
     async def release_volumes(self, lab_id: str) -> None:
         """Remove a lab's scratch."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from datalabs_contracts.datalabs import Kind, Runtime, Runtimes
 from datalabs_contracts.ids import job_id_of
-from datalabs_contracts.volumes import Mount
+from datalabs_contracts.volumes import Mount, PreparedVolumes
 from datalabs_launcher.commands import Fields, fill
 from datalabs_launcher.models import LabRecord
 from datalabs_launcher.scheduler import LabJob
@@ -108,7 +108,7 @@ def open_path(record: LabRecord, *, site: Site) -> str:
     return "/" + fill(record.specification.open_path, fields).lstrip("/")
 
 
-def job_of(record: LabRecord, mounts: Sequence[Mount], *, port: int, site: Site) -> LabJob:
+def job_of(record: LabRecord, volumes: PreparedVolumes, *, port: int, site: Site) -> LabJob:
     """Return the job of the record's attempt."""
     specification = record.specification
     runtimes = specification.runtimes
@@ -138,8 +138,9 @@ def job_of(record: LabRecord, mounts: Sequence[Mount], *, port: int, site: Site)
         ready_secret=specification.ready_secret,
         batch=record.batch,
         activity=specification.activity,
-        mounts=tuple(mounts),
-        environment=environment(record, mounts, port=port, site=site),
+        mounts=tuple(volumes.mounts),
+        account=volumes.account,
+        environment=environment(record, volumes.mounts, port=port, site=site),
         lab_secret=site.lab_secret(record.id, record.attempt),
         parameters=dict(record.parameters),
         origin=site.origin(record.id),

@@ -54,7 +54,7 @@ class Preparing:
             if not prepared.ready:
                 return await self._environment_not_ready(record, prepared, moments)
         try:
-            await self._life.interrupts.unless(record.id, self._life.volumes.mounts(record))
+            await self._life.interrupts.unless(record.id, self._life.volumes.of(record))
         except ProblemError as problem:
             return await self._no_volumes(record, problem)
         await self._life.crash_points.reached("volumes_prepared", record.id)

@@ -26,7 +26,7 @@ from datalabs_contracts.volumes import Mount
 class LabJob:
     """One attempt of one lab, ready to run. Memory and disk in MiB, grace in seconds.
 
-    `node` is the machine on which room was counted for it: it runs there unless that machine takes nothing any more.
+    `account` is the folder with the files that name the person inside a container. `node` is the machine on which room was counted for it: it runs there unless that machine takes nothing any more.
     """
 
     job_id: str
@@ -54,6 +54,7 @@ class LabJob:
     batch: bool
     activity: str
     mounts: tuple[Mount, ...]
+    account: str = ""
     environment: dict[str, str]
     secret_environment: dict[str, str] = field(default_factory=dict, repr=False)
     lab_secret: str = field(default="", repr=False)

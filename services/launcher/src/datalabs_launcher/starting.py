@@ -79,9 +79,9 @@ class Starting:
         """Hand the job over, once however often this is called; a request to end the lab does not cut it."""
         assert record.job_id is not None
         assert record.port is not None
-        mounts = await self._life.interrupts.unless(record.id, self._life.volumes.mounts(record))
-        await self._life.tokens.put(record, mounts)
-        job = job_of(record, mounts, port=record.port, site=self._life.site)
+        volumes = await self._life.interrupts.unless(record.id, self._life.volumes.of(record))
+        await self._life.tokens.put(record, volumes.mounts)
+        job = job_of(record, volumes, port=record.port, site=self._life.site)
         submission = asyncio.get_running_loop().create_task(
             self._life.scheduler.submit(job), name=f"submit {job.job_id}", context=contextvars.copy_context()
         )

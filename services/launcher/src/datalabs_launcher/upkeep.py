@@ -170,7 +170,7 @@ class Upkeep:
                 page = await labs.ready_after(session, last, limit=TOKENS_AT_ONCE)
             for record in page:
                 try:
-                    await self._tokens.put(record, await self._volumes.mounts(record))
+                    await self._tokens.put(record, (await self._volumes.of(record)).mounts)
                 except ProblemError as problem:
                     self._log.warning("token.not_refreshed", lab=record.id, code=problem.code)
             if len(page) < TOKENS_AT_ONCE:

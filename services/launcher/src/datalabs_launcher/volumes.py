@@ -1,11 +1,10 @@
-"""The mounts of labs on their way up: asked of storage, remembered while they are needed."""
+"""The volumes of labs on their way up: asked of storage, remembered while they are needed."""
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 
 from datalabs_contracts.problems import ProblemError
-from datalabs_contracts.volumes import Mount
+from datalabs_contracts.volumes import PreparedVolumes
 from datalabs_launcher.models import LabRecord
 from datalabs_launcher.neighbours import Neighbours
 from datalabs_launcher.tracing import in_trace_of
@@ -17,17 +16,17 @@ _Attempt = tuple[str, int]
 
 
 class LabVolumes:
-    """Mounts by lab and attempt; what is not remembered is asked again, which changes nothing. A part."""
+    """Volumes by lab and attempt; what is not remembered is asked again, which changes nothing. A part."""
 
     name = "lab volumes"
 
     def __init__(self, *, neighbours: Neighbours) -> None:
         self._neighbours = neighbours
-        self._known: dict[str, tuple[int, Sequence[Mount]]] = {}
-        self._asked: dict[_Attempt, asyncio.Task[Sequence[Mount]]] = {}
+        self._known: dict[str, tuple[int, PreparedVolumes]] = {}
+        self._asked: dict[_Attempt, asyncio.Task[PreparedVolumes]] = {}
 
     async def start(self) -> None:
-        """Nothing to do: mounts are asked for with their labs."""
+        """Nothing to do: they are asked for with their labs."""
 
     async def aclose(self) -> None:
         """Wait for no answer any more; whoever starts next asks again."""
@@ -38,10 +37,10 @@ class LabVolumes:
     async def begin(self, record: LabRecord) -> None:
         """Ask ahead of the lab's first step, which then finds the answer; a refusal is that step's to hear."""
         with in_trace_of(record), contextlib.suppress(ProblemError):
-            await self.mounts(record)
+            await self.of(record)
 
-    async def mounts(self, record: LabRecord) -> Sequence[Mount]:
-        """Return the mounts of the record's attempt, ready to use.
+    async def of(self, record: LabRecord) -> PreparedVolumes:
+        """Return the volumes of the record's attempt, ready to use.
 
         Raises `ProblemError` as storage refuses.
         """
@@ -62,10 +61,10 @@ class LabVolumes:
             if key[0] == lab_id:
                 task.cancel()
 
-    async def _ask(self, record: LabRecord) -> Sequence[Mount]:
+    async def _ask(self, record: LabRecord) -> PreparedVolumes:
         return await self._neighbours.prepare_volumes(record, seconds=ANSWER_SECONDS)
 
-    def _answered(self, key: _Attempt, done: "asyncio.Task[Sequence[Mount]]") -> None:
+    def _answered(self, key: _Attempt, done: "asyncio.Task[PreparedVolumes]") -> None:
         del self._asked[key]
         if not done.cancelled() and done.exception() is None:
             self._known[key[0]] = key[1], done.result()

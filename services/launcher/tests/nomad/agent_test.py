@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -23,7 +24,7 @@ from datalabs_testing.chaos import ChaosProxy
 from datalabs_testing.nomad.agent import NomadAgent
 
 from .conftest import MakeScheduler
-from .jobs import ended, real_job, runs, until
+from .jobs import NOTEBOOK, ended, real_job, runs, until
 
 pytestmark = [pytest.mark.nomad, pytest.mark.timeout(150)]
 
@@ -100,8 +101,10 @@ async def test_a_lab_whose_machine_takes_nothing_any_more_is_bound_to_it_no_long
 
 
 async def test_what_a_lab_sees_of_the_cluster(
-    agent: NomadAgent, scheduler: MakeScheduler, image: str
+    agent: NomadAgent, scheduler: MakeScheduler, image: str, tmp_path: Path
 ) -> None:
+    for name, line in (("passwd", f"ada:x:{NOTEBOOK.uid}:1::/:/bin/sh\n"), ("group", "")):
+        (tmp_path / name).write_text(line)
     program = (
         "import json, os, stat, socket, time\n"
         "time.sleep(1.2)  # of what ends sooner Nomad may not read everything\n"
@@ -115,7 +118,11 @@ async def test_what_a_lab_sees_of_the_cluster(
     )
     cluster = await scheduler()
     job = real_job(
-        image, program, batch=True, secret_environment={"TOKEN": 'a "quoted" $secret\\ with = and #'}
+        image,
+        program,
+        batch=True,
+        account=str(tmp_path),
+        secret_environment={"TOKEN": 'a "quoted" $secret\\ with = and #'},
     )
     await cluster.submit(job)
     seen = await until(cluster, job.job_id, ended)

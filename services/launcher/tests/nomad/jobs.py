@@ -49,6 +49,7 @@ NOTEBOOK = LabJob(
         Mount(source="/srv/datalabs/volumes/scratch/k3v9x2abcd", target="/media/scratch", read_only=False),
         Mount(source="/srv/datalabs/collections/iers", target="/data/iers", read_only=True),
     ),
+    account="/srv/datalabs/volumes/accounts/ada",
     environment={
         "DATALABS_LAB_ID": "k3v9x2abcd",
         "DATALABS_PORT": "20123",
@@ -79,6 +80,7 @@ def real_job(image: str, program: str = SERVE, **changes: Any) -> LabJob:
             "port": port,
             "activity": "",
             "mounts": (Mount(source="/usr", target="/usr", read_only=True),),
+            "account": "",
             "environment": {"DATALABS_LAB_ID": lab_id, "DATALABS_PORT": str(port)},
             "stop_seconds": 5.0,
             "node": None,

@@ -26,6 +26,11 @@ class Layout:
         return self.volumes / "scratch"
 
     @property
+    def accounts(self) -> Path:
+        """A folder for each person, which is not theirs: how they are called inside a container."""
+        return self.volumes / "accounts"
+
+    @property
     def retired(self) -> Path:
         """Scratch folders on their way out."""
         return self.volumes / ".retired"

@@ -29,6 +29,7 @@ from datalabs_runtime.database import Database, of_one
 from datalabs_runtime.inbox import Inbox
 from datalabs_runtime.outbox import Outbox
 from datalabs_runtime.together import Together
+from datalabs_storage.accounts import keep_account
 from datalabs_storage.collections import Collections
 from datalabs_storage.disk import Disk
 from datalabs_storage.errors import StrangeFolderError, VolumeUnavailableError
@@ -83,6 +84,7 @@ class VolumeKeeper:
         self._direct = database.direct()
         self._add_scratch = Together(self._add_scratches, apart=of_one)
         self._make_folder = Together(_make_folders)
+        self._keep_account = Together(_keep_accounts)
         self._measuring: dict[str, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
         self.something_released = asyncio.Event()
@@ -104,7 +106,8 @@ class VolumeKeeper:
         if VolumeKind.SCRATCH in request.volumes:
             making.append(self._scratch(request))
         making += [self._collections.mount(name) for name in dict.fromkeys(request.collections)]
-        return PreparedVolumes(mounts=await asyncio.gather(*making))
+        account, *mounts = await asyncio.gather(self._account(request), *making)
+        return PreparedVolumes(mounts=mounts, account=str(account))
 
     async def release(self, request: ReleaseVolumes, *, event_id: str = "", consumer: str = "") -> Nothing:
         """Take a deleted lab's scratch away; repeating it changes nothing. An event's effect happens once."""
@@ -237,6 +240,14 @@ class VolumeKeeper:
             log.error("volumes.no_folder", folder=str(parent / name), uid=uid, reason=str(error))  # noqa: TRY400
             raise VolumeUnavailableError(f"The folder {name} cannot be used: {_reason(error)}.") from error
 
+    async def _account(self, request: PrepareVolumes) -> Path:
+        try:
+            return await self._keep_account((self._layout.accounts, request.owner, request.uid))
+        except OSError as error:
+            raise VolumeUnavailableError(
+                f"The account of {request.owner} cannot be written: {_reason(error)}."
+            ) from error
+
     async def _give_starters(self, home: Path, request: PrepareVolumes) -> None:
         """Copy what was never given; a home that cannot take starters still makes a good lab."""
         folder = request.starters_name
@@ -299,6 +310,18 @@ def _make_folder(parent: Path, name: str, uid: int) -> Path | Exception:
     try:
         return make_own(parent, name, uid=uid)
     except (OSError, StrangeFolderError) as error:
+        return error
+
+
+async def _keep_accounts(asked: list[tuple[Path, str, int]]) -> list[Path | Exception]:
+    """Have accounts in one visit of a thread, too."""
+    return await asyncio.to_thread(lambda: [_kept(*one) for one in asked])
+
+
+def _kept(parent: Path, owner: str, uid: int) -> Path | Exception:
+    try:
+        return keep_account(parent, owner, uid=uid, home=HOME_TARGET)
+    except OSError as error:
         return error
 
 

@@ -48,7 +48,6 @@ def task_of(job: LabJob, settings: NomadSettings, *, pids: int) -> Task:
         "Name": MAIN,
         "Driver": "docker",
         "User": f"{job.uid}:{job.uid}",
-        "Templates": [_own_file("passwd", _passwd(job)), _own_file("group", _group(job))],
         "Leader": True,
         "Config": config,
         "Env": plain,
@@ -83,7 +82,11 @@ def _mounts(job: LabJob, container: ContainerRuntime) -> list[dict[str, Any]]:
     wanted = [*container.command, *container.environment.values()]
     if job.source and any("{source}" in text for text in wanted):
         found.append(_bind(job.source, SOURCE, read_only=True))
-    found += [_bind(f"local/{name}", f"/etc/{name}", read_only=True) for name in ("passwd", "group")]
+    if job.account:
+        # As templates of the job these two cost Nomad as long as starting a small container does (measured).
+        found += [
+            _bind(f"{job.account}/{name}", f"/etc/{name}", read_only=True) for name in ("passwd", "group")
+        ]
     found += [_bind("/dev/null", TASK_API, read_only=True), _memory(PRIVATE, 8)]
     if container.read_only:
         found += [
@@ -100,20 +103,3 @@ def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
 
 def _memory(target: str, mib: int) -> dict[str, Any]:
     return {"type": "tmpfs", "target": target, "tmpfs_options": {"mode": 0o1777, "size": mib * MIB}}
-
-
-def _own_file(name: str, text: str) -> dict[str, Any]:
-    """Return a file that is made beside the container and mounted into it."""
-    return {"EmbeddedTmpl": text, "DestPath": f"local/{name}", "ChangeMode": "noop", "Perms": "0444"}
-
-
-def _passwd(job: LabJob) -> str:
-    return (
-        f"{job.owner}:x:{job.uid}:{job.uid}:{job.owner}:{HOME}:/bin/bash\n"
-        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
-        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-    )
-
-
-def _group(job: LabJob) -> str:
-    return f"{job.owner}:x:{job.uid}:\nroot:x:0:\ntty:x:5:\nnogroup:x:65534:\n"

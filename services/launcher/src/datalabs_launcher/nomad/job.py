@@ -186,7 +186,7 @@ def _tasks(job: LabJob, cluster: Cluster, disk: vm_task.Disk | None) -> list[Tas
     for task in tasks:
         task["LogConfig"] = {"MaxFiles": 2, "MaxFileSizeMB": cluster.log_mib}
         if task["Name"] == MAIN and job.runtime is not Runtime.VM and secrets_of(job, cluster):
-            task["Templates"] = [*task.get("Templates", []), _secrets_template(job)]
+            task["Templates"] = [_secrets_template(job)]
     return tasks
 
 
