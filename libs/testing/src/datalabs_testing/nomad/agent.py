@@ -129,14 +129,20 @@ class NomadAgent:
             await asyncio.sleep(0.1)
 
     async def aclose(self) -> None:
-        """End all jobs, then the agent, then what it mounted."""
+        """End all jobs, then the agent, then what it left: processes of its own, and what it mounted."""
         if self.process is None:
             await asyncio.to_thread(self._clean)
             return
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT):
                 await self.purge_all()
+        helpers = _helpers(self.process.pid)
         self._end(signal.SIGTERM)
+        for pid in (
+            helpers & _programs()
+        ):  # those that read tasks' logs live on when there was no time to end all tasks
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         await asyncio.to_thread(self._clean)
 
     def _clean(self) -> None:
@@ -233,6 +239,32 @@ class NomadAgent:
             "acl": {"enabled": self.acl},
             **self.settings,
         }
+
+
+def _programs() -> set[int]:
+    """Return the processes of this machine that run Nomad's binary."""
+    return {pid for pid, (_, program) in _processes().items() if program == str(binary())}
+
+
+def _helpers(agent: int) -> set[int]:
+    """Return the processes that an agent started, and those started by them."""
+    processes = _processes()
+    found, looked_at = set[int](), {agent}
+    while looked_at:
+        looked_at = {pid for pid, (parent, _) in processes.items() if parent in looked_at} - found
+        found |= looked_at
+    return found
+
+
+def _processes() -> dict[int, tuple[int, str]]:
+    """Return parent and program of each process of this machine."""
+    found: dict[int, tuple[int, str]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                found[int(entry.name)] = parent, (entry / "cmdline").read_text().partition("\0")[0]
+    return found
 
 
 def new_agent(**settings: Any) -> NomadAgent:
