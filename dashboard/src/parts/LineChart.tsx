@@ -1,4 +1,4 @@
-import { type PointerEvent, useId, useRef, useState } from 'react'
+import { type PointerEvent, type RefObject, useId, useLayoutEffect, useRef, useState } from 'react'
 import { clock } from '#/format/time'
 import css from './charts.module.css'
 
@@ -16,14 +16,12 @@ interface Props {
   colour?: string
   /** Nothing limits it: `max` is only the top of the scale. */
   open?: boolean
-  /** Two stand side by side. */
-  half?: boolean
 }
 
-/** Units of the drawing: near its pixels at the usual widths, so that the scale's text keeps its size. */
-const WIDE = 720
-const HALF = 400
+/** Pixels: the drawing has as many units, so that the scale's text keeps its size at any width. */
 const HEIGHT = 180
+/** The width that is taken before one could be measured. */
+const WIDTH = 400
 const LEFT = 68
 const BOTTOM = 22
 const TOP = 8
@@ -31,18 +29,10 @@ const TOP = 8
 const DOT = 4
 
 /** A measure over time with its limit as the top of the scale; pointing shows time and value. */
-export function LineChart({
-  label,
-  points,
-  max,
-  words,
-  colour = 'var(--series-1)',
-  open = false,
-  half = false,
-}: Props) {
-  const width = half ? HALF : WIDE
+export function LineChart({ label, points, max, words, colour = 'var(--series-1)', open = false }: Props) {
   const [at, setAt] = useState<number | null>(null)
   const svg = useRef<SVGSVGElement>(null)
+  const width = useWidth(svg, points.length > 0)
   const id = useId()
   const first = points[0]
   const last = points.at(-1)
@@ -121,4 +111,19 @@ export function LineChart({
       </svg>
     </figure>
   )
+}
+
+/** The width of an element in pixels, whenever it changes; `there` says whether it is on the page. */
+function useWidth(of: RefObject<Element | null>, there: boolean): number {
+  const [width, setWidth] = useState(WIDTH)
+  useLayoutEffect(() => {
+    const element = of.current
+    if (!there || !element) return
+    const measure = (): void => setWidth(Math.round(element.getBoundingClientRect().width) || WIDTH)
+    measure()
+    const observer = new ResizeObserver(measure)
+    observer.observe(element)
+    return () => observer.disconnect()
+  }, [of, there])
+  return width
 }

@@ -70,7 +70,7 @@ export function MetricsPanel({ lab }: { lab: Lab }) {
       <div className={css.charts}>
         {charts.map(
           ({ points, always, ...chart }) =>
-            (always || points.length > 0) && <LineChart key={chart.label} half points={points} {...chart} />,
+            (always || points.length > 0) && <LineChart key={chart.label} points={points} {...chart} />,
         )}
       </div>
     </Panel>

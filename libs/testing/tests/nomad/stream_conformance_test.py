@@ -35,7 +35,7 @@ async def test_one_write_may_be_two_lines_of_one_index(cluster: Cluster) -> None
 
 
 async def test_a_life_is_told_in_this_order(cluster: Cluster) -> None:
-    job = cluster.job(run_for="300ms")
+    job = cluster.job(run_for="1500ms")  # a node tells its server each 200 ms where its tasks have got to
     only = "&".join(f"topic={topic}:{job['ID']}" for topic in ("Job", "Allocation", "Evaluation"))
     async with cluster.stream(f"{only}&index=0") as lines:
         assert await lines.next() == {}
