@@ -18,7 +18,7 @@ from datalabs_client import Datalabs
 from datalabs_contracts.datalabs import Runtime
 from datalabs_contracts.labs import Lab, LabState, Reason
 from datalabs_testing.nomad.agent import NomadAgent, agent_or_fail
-from tests.browser.driving import Person, a_person, arrival, eventually, launch, settled
+from tests.browser.driving import Person, a_person, arrival, eventually, launch, run_in_a_notebook, settled
 from tests.running import CONTENT, REPOSITORY, RunningPlatform, running
 
 pytestmark = [pytest.mark.nomad, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
@@ -144,13 +144,7 @@ async def drawn(page: Page, *, colours: int, seconds: float) -> None:
 async def test_a_notebook(stage: Stage) -> None:
     page = await stage.person.sign_in("ada")
     lab_id = await stage.launched(page, "jupyterlab", "JupyterLab", "/lab")
-    await page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
-    notebook = page.locator(".jp-NotebookPanel:visible")
-    await notebook.locator(".jp-Cell .cm-content").first.click()
-    await page.keyboard.type(CODE)
-    await page.keyboard.press("Shift+Enter")
-    output = notebook.locator(".jp-OutputArea-output").first
-    await expect(output).to_contain_text(re.compile(r"on [0-9a-f]{12} as ada"))
+    await run_in_a_notebook(page, CODE, re.compile(r"on [0-9a-f]{12} as ada"))
     await picture(page, "notebook-open")
     lab = await (await stage.ada.lab(lab_id)).refresh()
     assert (lab.runtime, lab.state) == (Runtime.CONTAINER, LabState.READY)

@@ -252,6 +252,17 @@ async def launch(page: Page, title: str) -> None:
     await panel.get_by_role("button", name=re.compile("^Launch")).click()
 
 
+async def run_in_a_notebook(page: Page, code: str, answer: re.Pattern[str]) -> None:
+    """Make a notebook in the real JupyterLab and run a cell, once its kernel is there: before that it would do nothing."""
+    await page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
+    notebook = page.locator(".jp-NotebookPanel:visible")
+    await notebook.locator(".jp-Cell .cm-content").first.click()
+    await expect(notebook.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle")
+    await page.keyboard.type(code)
+    await page.keyboard.press("Shift+Enter")
+    await expect(notebook.locator(".jp-OutputArea-output").first).to_contain_text(answer)
+
+
 async def arrival(page: Page, site: Site, path: str, *, seconds: float = 240) -> str:
     """Wait until the launching page has gone to the lab by itself; return the lab's id."""
     await page.wait_for_url(re.compile(r"/labs/[a-z0-9]{10}/launching$"))

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, WebSocket, expect
 
 from datalabs_client import Datalabs
 from datalabs_contracts.labs import Lab, LabState, Reason
-from tests.browser.driving import Person, a_person, arrival, eventually, launch, settled
+from tests.browser.driving import Person, a_person, arrival, eventually, launch, run_in_a_notebook, settled
 from tests.running import RunningPlatform
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
@@ -57,15 +57,7 @@ async def find_in_the_catalogue(page: Page, text: str, title: str) -> None:
 
 async def work_in_a_notebook(page: Page, name: str) -> None:
     """Make a notebook in the real JupyterLab, run a cell and save it under a name."""
-    await page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
-    notebook = page.locator(".jp-NotebookPanel:visible")
-    cell = notebook.locator(".jp-Cell .cm-content").first
-    await cell.click()
-    await page.keyboard.type(CODE)
-    await page.keyboard.press("Shift+Enter")
-    await expect(notebook.locator(".jp-OutputArea-output").first).to_contain_text(
-        re.compile(r"days: \d{5} saved: \d+")
-    )
+    await run_in_a_notebook(page, CODE, re.compile(r"days: \d{5} saved: \d+"))
     await page.keyboard.press("Control+s")
     dialog = page.get_by_role("dialog")
     await dialog.get_by_role("textbox").fill(name)
