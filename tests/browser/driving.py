@@ -252,9 +252,14 @@ async def launch(page: Page, title: str) -> None:
     await panel.get_by_role("button", name=re.compile("^Launch")).click()
 
 
+DRAWN = "(image) => image.complete && image.naturalWidth > 0"
+
+
 async def run_in_a_notebook(page: Page, code: str, answer: re.Pattern[str]) -> None:
     """Make a notebook in the real JupyterLab and run a cell, once its kernel is there: before that it would do nothing."""
-    await page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
+    card = page.locator(".jp-LauncherCard[data-category=Notebook]").first
+    await eventually(lambda: card.locator("img").evaluate(DRAWN))  # the kernel's logo
+    await card.click()
     notebook = page.locator(".jp-NotebookPanel:visible")
     await notebook.locator(".jp-Cell .cm-content").first.click()
     await expect(notebook.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle")

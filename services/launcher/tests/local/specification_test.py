@@ -8,6 +8,7 @@ from datalabs_contracts.datalabs import Kind, ProcessRuntime, Runtime
 from datalabs_contracts.volumes import Mount
 from datalabs_launcher.local.config import Isolation
 from datalabs_launcher.local.interpreter import Interpreter
+from datalabs_launcher.local.layout import Layout
 from datalabs_launcher.local.specification import Network, Place, kernelspec, settings_files, spec_of
 from datalabs_launcher.scheduler import LabJob
 
@@ -155,3 +156,16 @@ def test_the_kernel_runs_where_packages_are_installed(tmp_path: Path) -> None:
     made = kernelspec({"argv": ["python", "-m", "ipykernel_launcher"], "language": "python"}, packages)
     assert made["argv"][0] == "/media/home/.datalabs/packages/jupyterlab-1.0/bin/python"
     assert made["argv"][1:] == ["-m", "ipykernel_launcher"]
+
+
+def test_a_kernels_logos_are_files_of_its_own_folder(tmp_path: Path) -> None:
+    original = tmp_path / "environment" / "kernel.json"
+    original.parent.mkdir()
+    original.write_text('{"argv": ["python"]}')
+    (original.parent / "logo-svg.svg").write_text("<svg/>")
+    folder = tmp_path / "run" / "jupyter" / "kernels" / "python3"
+    (tmp_path / "run").mkdir()
+    Layout._kernel(folder, original, {"folder": "/media/home/.datalabs/packages/x-1", "site": "lib"})
+    logo = folder / "logo-svg.svg"
+    assert logo.resolve() == logo, "Jupyter serves nothing from outside the kernel's folder"
+    assert (logo.read_text(), logo.stat().st_mode & 0o777) == ("<svg/>", 0o644)

@@ -7,6 +7,7 @@ environments/    0755  one folder a datalab version; labs see their own one only
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ class Layout:
             parent.chmod(0o755)
         _readable(folder / "kernel.json", json.dumps(kernelspec(found, packages)))
         for logo in original.parent.glob("logo-*"):
-            (folder / logo.name).symlink_to(logo)
+            # Copied: Jupyter serves no file that a link names outside the kernel's own folder.
+            shutil.copyfile(logo, folder / logo.name)
+            (folder / logo.name).chmod(0o644)
 
 
 def _readable(path: Path, content: str) -> None:
