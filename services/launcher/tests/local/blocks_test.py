@@ -87,6 +87,12 @@ def test_the_block_of_a_folder_that_is_gone_is_claimed_anew(
     assert network.plan_of(tmp_path / "second") == second
 
 
+def test_a_folder_that_cannot_be_looked_into_keeps_its_block(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    one = blocks.Claim(network=ONE, name="0" * 8, state_folder=tmp_path / "loop")
+    assert not one.lapsed
+
+
 def test_a_spoilt_note_is_no_claim(folder: Path, tmp_path: Path) -> None:
     network.plan_of(tmp_path / "one")
     for number, text in enumerate(("", "[]", "{torn", '{"network": "x", "name": "y", "state_folder": "z"}')):

@@ -32,8 +32,14 @@ class Claim:
 
     @property
     def lapsed(self) -> bool:
-        """Whether the state folder is there no more."""
-        return not (self.state_folder / PLAN).exists()
+        """Whether the state folder is gone; one that cannot be looked into is not."""
+        try:
+            (self.state_folder / PLAN).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
 
 
 @contextlib.contextmanager
