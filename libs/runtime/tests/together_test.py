@@ -92,7 +92,7 @@ async def test_what_is_nobodys_fault_is_not_tried_again() -> None:
 async def test_with_a_pause_one_alone_waits_for_nobody_and_those_after_it_go_together() -> None:
     work = Counter()
     work.gate.set()
-    together = Together(work, pause=0.05)
+    together = Together(work, pause=0.5)
     assert await together(2) == 4
     second = asyncio.create_task(together(4))
     await asyncio.sleep(0.01)
