@@ -18,6 +18,7 @@ from datalabs_launcher.placement import choose_runtime
 from datalabs_launcher.scheduler import EnvironmentProgress, Scheduler, SchedulerAwayError
 from datalabs_launcher.store import environments as store
 from datalabs_runtime.clock import Clock
+from datalabs_runtime.consuming import AWAY
 from datalabs_runtime.database import Database
 from datalabs_runtime.outbox import Outbox
 
@@ -27,6 +28,8 @@ TELL_SECONDS = 0.5
 """Progress is stored and told at most so often."""
 GRACE_SECONDS = 0.5
 """How long the end waits for what is just being stored."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before what failed for the lack of a neighbour, or of the database, is tried again."""
 PLATFORM = "platform"
 Key = tuple[str, str]
 
@@ -142,18 +145,18 @@ class Environments:
         return lane
 
     async def _work(self) -> None:
-        pause = 0.5
+        pause = FIRST_PAUSE
         while True:
             await self._refresh.wait()
             self._refresh.clear()
             try:
                 await self._prepare_all()
-                pause = 0.5
+                pause = FIRST_PAUSE
             except Exception:  # noqa: BLE001 - the edge of a loop; the catalogue may still be starting
                 self._log.info("environments.try_again", exc_info=True)
                 self._refresh.set()
                 await self._clock.sleep(pause)
-                pause = min(pause * 2, 30)
+                pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _prepare_all(self) -> None:
         found = await self._neighbours.environments()
@@ -187,10 +190,26 @@ class Environments:
             last = Prepared(ready=False, failed=True, text=str(error), at=self._clock.now())
         self._states[key] = last
         self._tell(key)
+        state = await self._readiness(specification.runtimes, last)
+        pause = FIRST_PAUSE
+        while not await self._noted(specification, state, last):
+            # Launches go by the state in memory; everybody else hears of it when the database is back.
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _noted(
+        self, specification: EnvironmentSpecification, state: ReadinessState, prepared: Prepared
+    ) -> bool:
+        """Store how a version stands; False while the database is away, which is no fault of the version."""
+        about = {"datalab": specification.datalab, "version": specification.version}
         try:
-            await self._store(specification, await self._readiness(specification.runtimes, last), last)
-        except Exception:  # noqa: BLE001 - launches go by the state in memory; the next look stores it
-            self._log.exception("environment.not_stored", datalab=key[0], version=key[1])
+            await self._store(specification, state, prepared)
+        except AWAY as error:
+            self._log.info("environment.not_stored", reason=type(error).__name__, **about)
+            return False
+        except Exception:  # noqa: BLE001 - it is reported; launches go by the state in memory
+            self._log.exception("environment.not_stored", **about)
+        return True
 
     async def _readiness(self, runtimes: Runtimes, last: Prepared) -> ReadinessState:
         if last.ready:
@@ -220,7 +239,7 @@ class Environments:
                 return last
             if told is None or (last.at - told).total_seconds() >= TELL_SECONDS:
                 told = last.at
-                await self._store(specification, ReadinessState.PREPARING, last)
+                await self._noted(specification, ReadinessState.PREPARING, last)
                 self._tell(key)
         return last if last.ready else replace(last, failed=True)
 
