@@ -134,10 +134,9 @@ class Watcher:
         except StopAsyncIteration:
             return
         finally:
-            if not first.done():
-                first.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await first
+            first.cancel()
+            # Its failure is heard, though what came before it ended this: else asyncio reports it as nobody's.
+            await asyncio.gather(first, return_exceptions=True)
             close = getattr(news, "aclose", None)
             if close is not None:
                 await close()
